@@ -1,0 +1,1 @@
+//! Fuzz targets as plain functions: a byte slice in, a panic if a promise breaks.

@@ -1,0 +1,211 @@
+//! The disk as a host sees it: operations on the files of one data directory, submitted and completed.
+//!
+//! `submit` starts an operation at once; dropping its [`Completion`] cancels nothing. Operations run concurrently unless
+//! one is submitted after another has completed: order is the caller's business. Nothing is durable before a `Sync` (or
+//! a write with `sync`) that was submitted after it completed has itself completed with `Ok`; names are durable only
+//! after `SyncDir` of their directory. An error of a sync is final: retrying proves nothing.
+
+use bytes::Bytes;
+use std::future::Future;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::oneshot;
+
+/// One operation. Paths are relative to the data directory, with `/`; the directory itself is `""`.
+#[derive(Clone, Debug)]
+pub enum Op<F> {
+    /// Open a file for reading and writing; `create` makes it when it is absent. Gives [`Outcome::File`].
+    Open {
+        /// The file.
+        path: String,
+        /// Whether it may be created.
+        create: bool,
+    },
+    /// Write all of `data`, back to back, at a position; then, with `sync`, `fdatasync` the file. Short writes are
+    /// carried on inside; an error may leave any part written. Gives [`Outcome::Nothing`].
+    Write {
+        /// The file.
+        file: F,
+        /// Byte position.
+        at: u64,
+        /// What to write.
+        data: Vec<Bytes>,
+        /// Complete only once file and length are on the device.
+        sync: bool,
+    },
+    /// Read up to `len` bytes; fewer only at the end of the file. Gives [`Outcome::Bytes`].
+    Read {
+        /// The file.
+        file: F,
+        /// Byte position.
+        at: u64,
+        /// Bytes wanted.
+        len: usize,
+    },
+    /// `fdatasync`: data and length, not the name. Gives [`Outcome::Nothing`].
+    Sync {
+        /// The file.
+        file: F,
+    },
+    /// The file's length in bytes. Gives [`Outcome::Length`].
+    Length {
+        /// The file.
+        file: F,
+    },
+    /// `ftruncate`: cut, or extend with zeros. Gives [`Outcome::Nothing`].
+    SetLength {
+        /// The file.
+        file: F,
+        /// The new length in bytes.
+        len: u64,
+    },
+    /// Rename a file or directory, replacing a file. Gives [`Outcome::Nothing`].
+    Rename {
+        /// From.
+        from: String,
+        /// To.
+        to: String,
+    },
+    /// Unlink a file. Gives [`Outcome::Nothing`].
+    Remove {
+        /// The file.
+        path: String,
+    },
+    /// Make a directory; its parent exists, it itself may. Gives [`Outcome::Nothing`].
+    MakeDir {
+        /// The directory.
+        path: String,
+    },
+    /// Remove an empty directory. Gives [`Outcome::Nothing`].
+    RemoveDir {
+        /// The directory.
+        path: String,
+    },
+    /// The names in a directory, sorted. Gives [`Outcome::Names`].
+    List {
+        /// The directory.
+        path: String,
+    },
+    /// Make the names in a directory durable. Gives [`Outcome::Nothing`].
+    SyncDir {
+        /// The directory.
+        path: String,
+    },
+}
+
+/// What an operation gives.
+#[derive(Clone, Debug)]
+pub enum Outcome<F> {
+    /// An open file.
+    File(F),
+    /// Bytes read.
+    Bytes(Bytes),
+    /// A length in bytes.
+    Length(u64),
+    /// Sorted names.
+    Names(Vec<String>),
+    /// That it is done.
+    Nothing,
+}
+
+/// An operation under way.
+#[derive(Debug)]
+pub enum Completion<F> {
+    /// It ended while it was submitted.
+    Now(Option<io::Result<Outcome<F>>>),
+    /// It will end.
+    Later(oneshot::Receiver<io::Result<Outcome<F>>>),
+}
+
+impl<F> Completion<F> {
+    /// One that has ended.
+    pub fn ready(result: io::Result<Outcome<F>>) -> Completion<F> {
+        Completion::Now(Some(result))
+    }
+}
+
+impl<F: Unpin> Future for Completion<F> {
+    type Output = io::Result<Outcome<F>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Completion::Now(result) => Poll::Ready(result.take().expect("a completion is awaited once")),
+            Completion::Later(receiver) => Pin::new(receiver)
+                .poll(cx)
+                .map(|r| r.unwrap_or_else(|_| Err(io::Error::other("the disk driver is gone")))),
+        }
+    }
+}
+
+/// A data directory. Three siblings: a thread pool, an io_uring ring, and the simulator's.
+pub trait Disk: Clone + 'static {
+    /// An open file; closed when the last clone is dropped.
+    type File: Clone + Send + Unpin + std::fmt::Debug + 'static;
+
+    /// Starts an operation.
+    fn submit(&self, op: Op<Self::File>) -> Completion<Self::File>;
+
+    /// The descriptor behind a file, for `sendfile`; `None` where there is none.
+    fn descriptor(file: &Self::File) -> Option<BorrowedFd<'_>>;
+
+    /// [`Op::Open`].
+    fn open(&self, path: &str, create: bool) -> impl Future<Output = io::Result<Self::File>> {
+        let done = self.submit(Op::Open { path: path.to_owned(), create });
+        async {
+            match done.await? {
+                Outcome::File(file) => Ok(file),
+                other => Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// [`Op::Read`].
+    fn read(&self, file: &Self::File, at: u64, len: usize) -> impl Future<Output = io::Result<Bytes>> {
+        let done = self.submit(Op::Read { file: file.clone(), at, len });
+        async {
+            match done.await? {
+                Outcome::Bytes(bytes) => Ok(bytes),
+                other => Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// [`Op::Length`].
+    fn length(&self, file: &Self::File) -> impl Future<Output = io::Result<u64>> {
+        let done = self.submit(Op::Length { file: file.clone() });
+        async {
+            match done.await? {
+                Outcome::Length(len) => Ok(len),
+                other => Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// [`Op::List`].
+    fn list(&self, path: &str) -> impl Future<Output = io::Result<Vec<String>>> {
+        let done = self.submit(Op::List { path: path.to_owned() });
+        async {
+            match done.await? {
+                Outcome::Names(names) => Ok(names),
+                other => Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Any operation that gives nothing.
+    fn perform(&self, op: Op<Self::File>) -> impl Future<Output = io::Result<()>> {
+        let done = self.submit(op);
+        async {
+            match done.await? {
+                Outcome::Nothing => Ok(()),
+                other => Err(unexpected(&other)),
+            }
+        }
+    }
+}
+
+fn unexpected<F: std::fmt::Debug>(outcome: &Outcome<F>) -> io::Error {
+    io::Error::other(format!("the disk driver answered another question: {outcome:?}"))
+}

@@ -1,0 +1,4 @@
+//! Klamm's node: the real host of the core.
+
+pub mod disk;
+pub mod host;

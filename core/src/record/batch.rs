@@ -1,0 +1,248 @@
+//! A batch as it arrives, as it is stamped and as it is read back.
+//!
+//! [`Batch::check`] keeps Kafka's order of checks and its codes. Stricter than Kafka, with INVALID_RECORD: offset deltas
+//! of uncompressed records, attributes of records, attribute bits without a meaning for clients, a transactional batch
+//! without a producer id; with CORRUPT_MESSAGE: a codec that does not exist. Timestamps are the topic's business.
+
+use bytes::Bytes;
+
+use super::read::take_record;
+use super::{
+    CHECKED_FROM, Codec, Corrupt, HEADER_BYTES, Header, LEAST_LENGTH, LENGTH_PREFIX_BYTES, LOG_APPEND_TIME_BIT, MAGIC,
+    MAGIC_AT,
+};
+use crate::ids::{LeaderEpoch, Offset};
+
+/// CRC-32C (Castagnoli).
+pub type Crc = fn(&[u8]) -> u32;
+
+/// Kafka's codes of what can be wrong with a batch.
+const CORRUPT_MESSAGE: i16 = 2;
+const MESSAGE_TOO_LARGE: i16 = 10;
+const INVALID_TIMESTAMP: i16 = 32;
+const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
+const INVALID_RECORD: i16 = 87;
+
+/// The least `batch_length` of any format: below it not even the format's version is one.
+const LEAST_LENGTH_OF_ANY_FORMAT: i32 = 14;
+/// Attribute bits that a client may set besides the ones with a check of their own: codec, transactional.
+const CLIENT_BITS: i16 = 0b1_0111;
+
+/// Why a client's batch is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// Kafka's error code.
+    pub code: i16,
+    /// For a person.
+    pub reason: &'static str,
+}
+
+/// What a topic and a request allow.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `max.message.bytes`: the whole batch, as compressed.
+    pub max_message_bytes: u32,
+    /// Whether the request's version may carry zstd.
+    pub zstd: bool,
+}
+
+/// One batch, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Its header, as it stands in the bytes.
+    pub header: Header,
+    bytes: Bytes,
+}
+
+impl Batch {
+    /// Checks what a client sent as the records of one partition.
+    ///
+    /// # Errors
+    /// With Kafka's code when it is not exactly one good batch.
+    pub fn check(bytes: Bytes, crc: Crc, limits: Limits) -> Result<Batch, Invalid> {
+        let header = shape(&bytes)?;
+        match header.codec() {
+            None => return Err(corrupt("the codec does not exist")),
+            Some(Codec::Zstd) if !limits.zstd => {
+                let reason = "this version of the request cannot carry zstd";
+                return Err(Invalid { code: UNSUPPORTED_COMPRESSION_TYPE, reason });
+            }
+            Some(Codec::None | Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd) => {}
+        }
+        if header.base_offset != Offset(0) {
+            return Err(invalid("the base offset is not 0"));
+        }
+        if bytes.len() as u64 > u64::from(limits.max_message_bytes) {
+            return Err(Invalid { code: MESSAGE_TOO_LARGE, reason: "the batch is larger than max.message.bytes" });
+        }
+        let batch = Batch { header, bytes };
+        if !batch.crc_holds(crc) {
+            return Err(corrupt("the checksum does not match"));
+        }
+        batch.header.check_of_client()?;
+        batch.check_records()?;
+        Ok(batch)
+    }
+
+    /// A batch as it was stored or is served: header and checksum, with whatever stamps it bears.
+    ///
+    /// # Errors
+    /// When it is not exactly one batch, or its checksum does not match.
+    pub fn stored(bytes: Bytes, crc: Crc) -> Result<Batch, Corrupt> {
+        let header = Header::parse(&bytes)?;
+        if header.size() != bytes.len() {
+            return Err(Corrupt("a batch of another length than it says"));
+        }
+        let batch = Batch { header, bytes };
+        if batch.crc_holds(crc) { Ok(batch) } else { Err(Corrupt("the checksum does not match")) }
+    }
+
+    /// Whether the checksum matches.
+    #[must_use]
+    pub fn crc_holds(&self, crc: Crc) -> bool {
+        crc(&self.bytes[CHECKED_FROM..]) == self.header.crc
+    }
+
+    /// The whole batch.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The batch as it is written: its first 16 bytes, stamped, and the others as they came. Both stamps are outside
+    /// the checksum.
+    #[must_use]
+    pub fn stamp(&self, base_offset: Offset, leader_epoch: LeaderEpoch) -> ([u8; 16], Bytes) {
+        let mut prefix = [0; 16];
+        prefix[..8].copy_from_slice(&base_offset.0.to_be_bytes());
+        prefix[8..12].copy_from_slice(&self.header.batch_length.to_be_bytes());
+        prefix[12..].copy_from_slice(&leader_epoch.0.to_be_bytes());
+        (prefix, self.bytes.slice(16..))
+    }
+
+    /// The header as [`Batch::stamp`] writes it.
+    #[must_use]
+    pub fn stamped_header(&self, base_offset: Offset, leader_epoch: LeaderEpoch) -> Header {
+        Header { base_offset, leader_epoch, ..self.header }
+    }
+
+    /// That uncompressed records fill the batch exactly and count up from 0.
+    fn check_records(&self) -> Result<(), Invalid> {
+        let mut rest = &self.bytes[HEADER_BYTES..];
+        if self.header.codec() != Some(Codec::None) {
+            return if rest.is_empty() { Err(corrupt("compressed records of no bytes")) } else { Ok(()) };
+        }
+        for index in 0..self.header.count {
+            let record = take_record(&mut rest).map_err(|Corrupt(reason)| invalid(reason))?;
+            if record.attributes != 0 {
+                return Err(invalid("a record has attributes"));
+            }
+            if record.offset_delta != index {
+                return Err(invalid("the records' offset deltas do not count up from 0"));
+            }
+        }
+        if rest.is_empty() { Ok(()) } else { Err(invalid("bytes after the last record")) }
+    }
+}
+
+impl Header {
+    /// What a client's batch may say in its header, beyond what makes it a batch.
+    fn check_of_client(&self) -> Result<(), Invalid> {
+        if self.last_offset_delta < 0 || i64::from(self.count) != i64::from(self.last_offset_delta) + 1 {
+            return Err(invalid("the last offset delta is not the count of records less 1"));
+        }
+        if self.is_control() {
+            return Err(invalid("clients do not write control records"));
+        }
+        if self.attributes & LOG_APPEND_TIME_BIT != 0 {
+            return Err(Invalid { code: INVALID_TIMESTAMP, reason: "clients do not set the log append time" });
+        }
+        if self.attributes & !CLIENT_BITS != 0 {
+            return Err(invalid("an attribute bit that clients do not set"));
+        }
+        let (id, epoch, sequence) = (self.producer_id.0, self.producer_epoch.0, self.base_sequence.0);
+        if id < -1 {
+            return Err(invalid("a producer id below -1"));
+        }
+        if id >= 0 && (epoch < 0 || sequence < 0) {
+            return Err(invalid("a producer id without epoch and sequence"));
+        }
+        if id == -1 && self.is_transactional() {
+            return Err(invalid("a transactional batch without a producer id"));
+        }
+        Ok(())
+    }
+}
+
+/// That the bytes are one batch of format 2, by their lengths.
+fn shape(bytes: &[u8]) -> Result<Header, Invalid> {
+    let (Some(raw_length), Some(&magic)) = (bytes.get(8..LENGTH_PREFIX_BYTES), bytes.get(MAGIC_AT)) else {
+        return Err(invalid("not one whole batch"));
+    };
+    let mut length = [0; 4];
+    length.copy_from_slice(raw_length);
+    let length = i32::from_be_bytes(length);
+    if length < LEAST_LENGTH_OF_ANY_FORMAT {
+        return Err(corrupt("a batch length below that of a header"));
+    }
+    match magic {
+        0 | 1 => return Err(invalid("record format 0 or 1; only 2 is taken")),
+        MAGIC => {}
+        _ => return Err(corrupt("an unknown record format")),
+    }
+    if length < LEAST_LENGTH {
+        return Err(corrupt("a batch length below that of a header"));
+    }
+    let whole = i64::from(length) + LENGTH_PREFIX_BYTES as i64 == bytes.len() as i64;
+    match bytes.first_chunk() {
+        Some(raw) if whole => Ok(Header::read(raw)),
+        Some(_) | None => Err(invalid("not exactly one whole batch")),
+    }
+}
+
+fn invalid(reason: &'static str) -> Invalid {
+    Invalid { code: INVALID_RECORD, reason }
+}
+
+fn corrupt(reason: &'static str) -> Invalid {
+    Invalid { code: CORRUPT_MESSAGE, reason }
+}
+
+/// Walks batches that stand back to back, as a fetch answer or a segment has them. The last one may be cut: it is left
+/// out. Checksums are not looked at; nothing follows an error.
+#[must_use]
+pub fn batches(bytes: Bytes) -> Batches {
+    Batches { rest: bytes }
+}
+
+/// See [`batches`].
+#[derive(Clone, Debug)]
+pub struct Batches {
+    rest: Bytes,
+}
+
+impl Batches {
+    /// The bytes not walked yet; after the last batch, what was cut.
+    #[must_use]
+    pub fn rest(&self) -> &Bytes {
+        &self.rest
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, Corrupt>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.len() < HEADER_BYTES {
+            return None;
+        }
+        match Header::parse(&self.rest) {
+            Ok(header) if header.size() > self.rest.len() => None,
+            Ok(header) => Some(Ok(Batch { header, bytes: self.rest.split_to(header.size()) })),
+            Err(corrupt) => {
+                self.rest.clear();
+                Some(Err(corrupt))
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Kafka's frames, turned into values and back. Versions live only here.
+//!
+//! [`SUPPORTED`] is the one list of what is spoken. A request leaves with its version's meaning in named fields; an
+//! answer needs only the version to be written. Decoding never panics and is strict: what Kafka would overlook (bytes
+//! left over, bad UTF-8, tags out of order) is [`Malformed`]. Knows no rule of any API.
+//! Headers: KIP-482 (flexible versions), KIP-511 (ApiVersions).
+
+mod api_versions;
+mod codec;
+mod common;
+mod create_topics;
+pub mod error;
+mod fetch;
+mod frame;
+mod init_producer_id;
+pub mod list_offsets;
+mod metadata;
+mod produce;
+mod records;
+pub mod schema;
+mod table;
+
+pub use api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
+pub use codec::{EXPANSION, Malformed, SLACK};
+pub use common::{LeaderIdAndEpoch, NodeEndpoint, TopicRef};
+pub use create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs, CreatableTopicResult,
+    CreateTopicsRequest, CreateTopicsResponse,
+};
+pub use fetch::{
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, ForgottenTopic, PartitionData, Records, ReplicaState, SnapshotId,
+};
+pub use frame::{
+    Api, ApiKey, Encoded, Hole, Incoming, Refusal, Request, Response, SUPPORTED, decode_request, decode_response,
+    encode_request, encode_response,
+};
+pub use init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+pub use list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+    ListOffsetsTopicResponse,
+};
+pub use metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic, OPERATIONS_NOT_ASKED,
+};
+pub use produce::{
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData, TopicProduceResponse,
+};
+pub use records::{
+    BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, ConfigRecord, FeatureLevelRecord,
+    LeaderChangeMessage, MetadataRecord, NoOpRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord,
+    RegisterBrokerRecord, TopicRecord, Voter,
+};

@@ -13,7 +13,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
-/// One operation. Paths are relative to the data directory, with `/`; the directory itself is `""`.
+/// One operation. Paths are relative to the data directory, with `/`; the directory itself is `""`. A path that could
+/// lead out of it, or an operation that would change the directory itself, is refused ([`Op::check`]).
 #[derive(Clone, Debug)]
 pub enum Op<F> {
     /// Open a file for reading and writing; `create` makes it when it is absent. Gives [`Outcome::File`].
@@ -93,6 +94,30 @@ pub enum Op<F> {
         /// The directory.
         path: String,
     },
+}
+
+impl<F> Op<F> {
+    /// What every driver asks before anything else.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a path with an empty, `.` or `..` component or a NUL, and for opening, renaming or removing
+    /// the data directory itself.
+    pub fn check(&self) -> io::Result<()> {
+        match self {
+            Op::Open { path, .. } | Op::Remove { path } | Op::RemoveDir { path } => legal(path, false),
+            Op::Rename { from, to } => legal(from, false).and_then(|()| legal(to, false)),
+            Op::MakeDir { path } | Op::List { path } | Op::SyncDir { path } => legal(path, true),
+            Op::Write { .. } | Op::Read { .. } | Op::Sync { .. } | Op::Length { .. } | Op::SetLength { .. } => Ok(()),
+        }
+    }
+}
+
+fn legal(path: &str, root: bool) -> io::Result<()> {
+    let fine = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('\0');
+    if (root && path.is_empty()) || path.split('/').all(fine) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("not a path inside the data directory: {path:?}")))
 }
 
 /// What an operation gives.

@@ -1,0 +1,134 @@
+//! The thread driver of the `Disk` trait: whatever may sleep goes to storage threads, what the page cache can do at once
+//! is done inside `submit`.
+//!
+//! Inside `submit`: writes without `sync` (a `pwritev` into the page cache, 1.6 µs against 43 µs for waking a thread),
+//! reads of cached pages, lengths. On one flush thread: `Sync`, and writes with `sync` whole. On the storage threads: the
+//! rest. So an operation that was submitted later may well be done earlier, even on the same file: whoever needs an
+//! order awaits.
+//!
+//! The queues to the threads hold the operations under way and nothing else, so that whoever bounds those (a log has one
+//! flush in flight, a connection its admission credits) bounds the queues.
+
+use super::files::{self, File, Reading};
+use crate::host::{Completion, Disk, Op, Outcome};
+use rustix::io::ReadWriteFlags;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use tokio::sync::oneshot;
+
+/// The most storage threads that one driver starts, beside its flush thread.
+pub const MAX_THREADS: usize = 16;
+
+/// A data directory behind storage threads.
+#[derive(Clone, Debug)]
+pub struct Blocking {
+    root: Arc<Path>,
+    flush: Pool,
+    storage: Pool,
+}
+
+impl Blocking {
+    /// Over a directory that exists, with 1 to [`MAX_THREADS`] storage threads. The threads end when the last clone is
+    /// dropped, after everything submitted.
+    ///
+    /// # Errors
+    /// When there is no such directory, or a thread cannot be started.
+    pub fn open(root: PathBuf, threads: usize) -> io::Result<Blocking> {
+        Ok(Blocking {
+            root: directory(root)?,
+            flush: Pool::start("flush", 1)?,
+            storage: Pool::start("storage", threads.clamp(1, MAX_THREADS))?,
+        })
+    }
+}
+
+impl Disk for Blocking {
+    type File = File;
+
+    fn submit(&self, op: Op<File>) -> Completion<File> {
+        if let Err(error) = op.check() {
+            return Completion::ready(Err(error));
+        }
+        let pool = match op {
+            Op::Write { file, at, data, sync: false } => {
+                return Completion::ready(files::write(&file, at, &data).map(|()| Outcome::Nothing));
+            }
+            Op::Length { file } => return Completion::ready(files::length(&file).map(Outcome::Length)),
+            Op::Read { file, at, len } => {
+                return read(file, at, len, |mut cold| {
+                    self.storage.run(move || {
+                        cold.run(ReadWriteFlags::empty())?;
+                        Ok(cold.finish())
+                    })
+                });
+            }
+            Op::Write { sync: true, .. } | Op::Sync { .. } => &self.flush,
+            Op::Open { .. } | Op::SetLength { .. } | Op::Rename { .. } | Op::Remove { .. } => &self.storage,
+            Op::MakeDir { .. } | Op::RemoveDir { .. } | Op::List { .. } | Op::SyncDir { .. } => &self.storage,
+        };
+        let root = self.root.clone();
+        pool.run(move || files::perform(&root, op))
+    }
+
+    fn descriptor(file: &File) -> Option<BorrowedFd<'_>> {
+        Some(file.as_fd())
+    }
+}
+
+/// Checks that the data directory is one.
+pub(super) fn directory(root: PathBuf) -> io::Result<Arc<Path>> {
+    if std::fs::metadata(&root)?.is_dir() { Ok(root.into()) } else { Err(io::ErrorKind::NotADirectory.into()) }
+}
+
+/// Reads at once if every page is cached; otherwise `cold` goes on, with what is already there.
+pub(super) fn read(
+    file: File,
+    at: u64,
+    len: usize,
+    cold: impl FnOnce(Reading) -> Completion<File>,
+) -> Completion<File> {
+    match Reading::new(file, at, len) {
+        // A file system that does not know NOWAIT looks cold; a real error comes up again in the cold read.
+        Ok(mut reading) => match reading.run(ReadWriteFlags::NOWAIT) {
+            Ok(()) => Completion::ready(Ok(reading.finish())),
+            Err(_) => cold(reading),
+        },
+        Err(error) => Completion::ready(Err(error)),
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads that share a queue; they end once it is empty and every clone of the pool is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Pool(mpsc::Sender<Job>);
+
+impl Pool {
+    pub(super) fn start(name: &str, threads: usize) -> io::Result<Pool> {
+        let (sender, queue) = mpsc::channel::<Job>();
+        let queue = Arc::new(Mutex::new(queue));
+        for n in 0..threads {
+            let queue = queue.clone();
+            let work = move || {
+                loop {
+                    // One thread waits in the queue, the others for its place there.
+                    let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok(job) = job else { return };
+                    job();
+                }
+            };
+            thread::Builder::new().name(format!("{name}-{n}")).spawn(work)?;
+        }
+        Ok(Pool(sender))
+    }
+
+    pub(super) fn run(&self, work: impl FnOnce() -> io::Result<Outcome<File>> + Send + 'static) -> Completion<File> {
+        let (done, receiver) = oneshot::channel();
+        // Nobody waiting any more is no reason not to do it; a refused job drops `done`, which the receiver reports.
+        let _ = self.0.send(Box::new(move || drop(done.send(work()))));
+        Completion::Later(receiver)
+    }
+}

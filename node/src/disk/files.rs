@@ -1,0 +1,154 @@
+//! Operations as plain system calls: what the drivers share. Knows neither threads nor rings.
+//!
+//! An interrupted call is repeated and a short one carried on, with one exception: `fdatasync` is asked once, whatever
+//! it says, for an error that it reported it does not report again.
+
+use crate::host::{Op, Outcome};
+use bytes::Bytes;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+use std::fs;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+/// `IOV_MAX`: the slices that one `pwritev` takes.
+const MAX_SLICES: usize = 1024;
+
+/// An open file of a real disk.
+#[derive(Clone, Debug)]
+pub struct File(Arc<fs::File>);
+
+impl File {
+    pub(super) fn new(file: fs::File) -> File {
+        File(Arc::new(file))
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Performs any operation, blocking until it is done.
+pub(super) fn perform(root: &Path, op: Op<File>) -> io::Result<Outcome<File>> {
+    match op {
+        Op::Open { path, create } => {
+            let mut options = fs::OpenOptions::new();
+            let file = options.read(true).write(true).create(create).truncate(false).open(root.join(path))?;
+            return Ok(Outcome::File(File::new(file)));
+        }
+        Op::Read { file, at, len } => {
+            let mut reading = Reading::new(file, at, len)?;
+            reading.run(ReadWriteFlags::empty())?;
+            return Ok(reading.finish());
+        }
+        Op::Length { file } => return length(&file).map(Outcome::Length),
+        Op::List { path } => return list(&root.join(path)).map(Outcome::Names),
+        Op::Write { file, at, data, sync } => {
+            write(&file, at, &data)?;
+            if sync {
+                rustix::fs::fdatasync(&file)?;
+            }
+        }
+        Op::Sync { file } => rustix::fs::fdatasync(&file)?,
+        Op::SetLength { file, len } => file.0.set_len(len)?,
+        Op::Rename { from, to } => fs::rename(root.join(from), root.join(to))?,
+        Op::Remove { path } => fs::remove_file(root.join(path))?,
+        Op::MakeDir { path } => make_dir(&root.join(path))?,
+        Op::RemoveDir { path } => fs::remove_dir(root.join(path))?,
+        Op::SyncDir { path } => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::fsync(rustix::fs::open(root.join(path), flags, Mode::empty())?)?;
+        }
+    }
+    Ok(Outcome::Nothing)
+}
+
+/// Writes all of `data`, back to back.
+pub(super) fn write(file: &File, mut at: u64, data: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = data.iter().filter(|b| !b.is_empty()).map(|b| IoSlice::new(b)).collect();
+    let mut left = &mut slices[..];
+    while !left.is_empty() {
+        match rustix::io::pwritev(file, &left[..left.len().min(MAX_SLICES)], at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                at += written as u64;
+                IoSlice::advance_slices(&mut left, written);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The file's length in bytes.
+pub(super) fn length(file: &File) -> io::Result<u64> {
+    Ok(file.0.metadata()?.len())
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        result => result,
+    }
+}
+
+/// Sorted. A name that is not UTF-8 is nobody's here: it is listed with its bad bytes replaced.
+fn list(path: &Path) -> io::Result<Vec<String>> {
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    let mut names = fs::read_dir(path)?.map(name).collect::<io::Result<Vec<String>>>()?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A read under way: owns its file and its buffer.
+pub(super) struct Reading {
+    file: File,
+    at: u64,
+    buffer: Vec<u8>,
+    filled: usize,
+}
+
+impl Reading {
+    /// Its buffer is no longer than what the file holds past `at`.
+    pub(super) fn new(file: File, at: u64, len: usize) -> io::Result<Reading> {
+        let held = usize::try_from(length(&file)?.saturating_sub(at)).unwrap_or(usize::MAX);
+        Ok(Reading { file, at, buffer: vec![0; len.min(held)], filled: 0 })
+    }
+
+    /// Reads on to the end of the buffer or of the file; with `NOWAIT` only what is in the page cache.
+    pub(super) fn run(&mut self, flags: ReadWriteFlags) -> Result<(), Errno> {
+        while let Some((file, at, rest)) = self.rest() {
+            match rustix::io::preadv2(file, &mut [IoSliceMut::new(rest)], at, flags) {
+                Ok(read) => self.took(read),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// From which file and where to read on, and what is still to be filled; `None` when nothing is.
+    pub(super) fn rest(&mut self) -> Option<(BorrowedFd<'_>, u64, &mut [u8])> {
+        let rest = &mut self.buffer[self.filled..];
+        (!rest.is_empty()).then_some((self.file.as_fd(), self.at + self.filled as u64, rest))
+    }
+
+    /// So many bytes came; none at the end of the file.
+    pub(super) fn took(&mut self, read: usize) {
+        self.filled += read;
+        if read == 0 {
+            self.buffer.truncate(self.filled);
+        }
+    }
+
+    /// What was read.
+    pub(super) fn finish(mut self) -> Outcome<File> {
+        self.buffer.truncate(self.filled);
+        Outcome::Bytes(self.buffer.into())
+    }
+}

@@ -218,6 +218,11 @@ pub enum Effect {
         /// The records.
         records: Vec<MetadataRecord>,
     },
+    /// Give back the bytes of a [`Range::Leased`] that nobody wants any more.
+    Release {
+        /// The name.
+        lease: u64,
+    },
     /// Close a connection, for a reason worth a log line.
     Close {
         /// The connection.
@@ -290,6 +295,8 @@ pub enum Call {
         acks: i16,
         /// How long to wait for the commit, milliseconds.
         timeout_ms: i32,
+        /// Whether the request's version may carry zstd.
+        zstd: bool,
         /// What to append where.
         parts: Vec<ProducePart>,
     },
@@ -494,4 +501,3 @@ pub struct Config {
     /// The largest batch taken.
     pub max_message_bytes: u32,
 }
-

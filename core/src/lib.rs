@@ -7,10 +7,18 @@
 
 extern crate alloc;
 
+pub mod controller;
+pub mod coordinator;
 pub mod effect;
 pub mod ids;
 pub mod log;
+pub mod machine;
+pub mod metadata;
+pub mod quorum;
 pub mod record;
+pub mod replica;
 pub mod rng;
+pub mod session;
+pub mod shard;
 pub mod varint;
 pub mod wire;

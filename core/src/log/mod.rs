@@ -1,12 +1,21 @@
-//! What one log is, seen without its bytes: the values that recovery hands over and checkpoints keep.
+//! What one log is, seen without its bytes.
 //!
 //! A log is `log_start_offset ≤ last_stable_offset ≤ high_watermark ≤ log_end_offset` and `flushed_offset ≤
-//! log_end_offset`. Positions in files and indexes are the host's.
+//! log_end_offset`. All that follows from its batches is in [`Checkpoint`], whose only mutator is [`Checkpoint::fold`]:
+//! a leader appending, a follower copying and recovery scanning give the same state. Positions in files and indexes are
+//! the host's.
 
+mod partition;
+mod producers;
+
+pub use partition::{Appended, Log, TailMark};
+pub use producers::{ProducerEntry, RECENT_BATCHES, RecentBatch, Verdict};
+
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use crate::ids::{LeaderEpoch, Offset, ProducerId, Timestamp};
 use crate::record::Header;
 
 /// Who this voter voted for (KIP-595 `quorum-state`).
@@ -29,44 +38,18 @@ pub struct Segment {
     pub max_timestamp: Timestamp,
 }
 
-/// A batch remembered for duplicate detection (KIP-98: the last five).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecentBatch {
-    /// First sequence.
-    pub first: Sequence,
-    /// Last sequence.
-    pub last: Sequence,
-    /// Base offset.
-    pub offset: Offset,
-    /// Last offset.
-    pub last_offset: Offset,
-}
-
-/// What a log remembers of one idempotent producer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProducerEntry {
-    /// Its id.
-    pub id: ProducerId,
-    /// Its newest epoch.
-    pub epoch: ProducerEpoch,
-    /// Its last batches of that epoch, oldest first, at most five.
-    pub recent: Vec<RecentBatch>,
-    /// The timestamp of its last batch.
-    pub last_timestamp: Timestamp,
-}
-
-/// A log's state at an offset, without its bytes: what `fold`ing batch headers up to there gives.
+/// A log's state at an offset, without its bytes: what folding all batch headers below it gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// State of everything below this offset.
     pub at: Offset,
     /// First readable offset.
     pub log_start_offset: Offset,
-    /// Each leader epoch with its start offset, rising in both.
+    /// Each leader epoch with its start offset, rising in both (KIP-101).
     pub epochs: Vec<(LeaderEpoch, Offset)>,
-    /// Producers, by id.
-    pub producers: Vec<ProducerEntry>,
-    /// Segments, by base; the last one is the active one.
+    /// What idempotent producers did (KIP-98).
+    pub producers: BTreeMap<ProducerId, ProducerEntry>,
+    /// Segments, by base; the last one is the active one. Never empty once the log is open.
     pub segments: Vec<Segment>,
 }
 
@@ -82,12 +65,101 @@ pub struct Found {
 }
 
 impl Checkpoint {
-    /// Takes in the batch that follows, as stamped in the file. `new_segment` when it opens one.
+    /// The state of a log that holds nothing.
+    #[must_use]
+    pub fn empty() -> Checkpoint {
+        let first = Segment { base: Offset(0), bytes: 0, max_timestamp: Timestamp(-1) };
+        Checkpoint { segments: alloc::vec![first], ..Checkpoint::default() }
+    }
+
+    /// Takes in the batch that follows, its header as stamped in the file; `new_segment` when it opens one.
     ///
     /// # Panics
-    /// When the batch does not start at `at`: callers check that first.
+    /// When the batch does not start at `at`, or its epoch falls: callers check that first.
     pub fn fold(&mut self, header: &Header, new_segment: bool) {
-        let _ = (header, new_segment);
-        todo!("me")
+        assert_eq!(header.base_offset, self.at, "batches are folded without gaps");
+        let epoch = self.epochs.last().map_or(LeaderEpoch(-1), |e| e.0);
+        assert!(
+            header.leader_epoch >= epoch,
+            "leader epoch falls from {epoch} to {} at {}",
+            header.leader_epoch,
+            self.at
+        );
+        if header.leader_epoch > epoch {
+            self.epochs.push((header.leader_epoch, header.base_offset));
+        }
+        if new_segment || self.segments.is_empty() {
+            self.segments.push(Segment { base: header.base_offset, bytes: 0, max_timestamp: Timestamp(-1) });
+        }
+        let active = self.segments.last_mut().expect("pushed above");
+        active.bytes += header.size() as u64;
+        active.max_timestamp = active.max_timestamp.max(header.max_timestamp);
+        if header.producer_id.0 >= 0 && !header.is_control() {
+            producers::remember(&mut self.producers, header);
+        }
+        self.at = header.next_offset();
+    }
+
+    /// The newest leader epoch that wrote here; -1 when none did.
+    #[must_use]
+    pub fn last_epoch(&self) -> LeaderEpoch {
+        self.epochs.last().map_or(LeaderEpoch(-1), |e| e.0)
+    }
+
+    /// OffsetForLeaderEpoch (KIP-101, KIP-279): the largest epoch ≤ `epoch` that wrote here, and where it ends.
+    /// `(-1, -1)` for an epoch newer than all; the asked epoch and the first start for one older than all.
+    #[must_use]
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        if epoch == self.last_epoch() {
+            return (epoch, self.at);
+        }
+        if epoch > self.last_epoch() {
+            return (LeaderEpoch(-1), Offset(-1));
+        }
+        let next = self.epochs.partition_point(|e| e.0 <= epoch);
+        let end = self.epochs[next].1;
+        if next == 0 { (epoch, end) } else { (self.epochs[next - 1].0, end) }
+    }
+
+    /// The leader epoch that wrote an offset; -1 when none is known.
+    #[must_use]
+    pub fn epoch_of(&self, offset: Offset) -> LeaderEpoch {
+        let next = self.epochs.partition_point(|e| e.1 <= offset);
+        if next == 0 { LeaderEpoch(-1) } else { self.epochs[next - 1].0 }
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Offset;
+
+    fn epochs(list: &[(i32, i64)], at: i64) -> Checkpoint {
+        Checkpoint {
+            at: Offset(at),
+            epochs: list.iter().map(|e| (LeaderEpoch(e.0), Offset(e.1))).collect(),
+            ..Checkpoint::default()
+        }
+    }
+
+    #[test]
+    fn epoch_ends_as_kip_279_answers_them() {
+        let log = epochs(&[(1, 0), (4, 10), (5, 20)], 30);
+        let end = |e| {
+            let (epoch, end) = log.epoch_end(LeaderEpoch(e));
+            (epoch.0, end.0)
+        };
+        assert_eq!(end(5), (5, 30), "the newest ends at the log's end");
+        assert_eq!(end(4), (4, 20));
+        assert_eq!(end(3), (1, 10), "the largest one not above");
+        assert_eq!(end(6), (-1, -1), "newer than all");
+        assert_eq!(end(0), (0, 0), "older than all");
+        assert_eq!(log.epoch_of(Offset(19)), LeaderEpoch(4));
     }
 }

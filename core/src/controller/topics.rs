@@ -1,0 +1,219 @@
+//! CreateTopics: every check that Kafka makes, then topic, config and partition records.
+//!
+//! A refusal of one topic leaves the others alone and writes nothing for it; `validate_only` writes nothing at all.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::ids::{BrokerId, Uuid};
+use crate::machine::Cx;
+use crate::metadata::{Image, check_config, valid_topic_name};
+use crate::wire::{
+    ConfigRecord, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
+    CreateTopicsResponse, MetadataRecord, PartitionRecord, TopicRecord, error,
+};
+
+/// The most partitions that one request may create.
+const MAX_PARTITIONS: usize = 10_000;
+/// `ConfigResource.Type.TOPIC`.
+const TOPIC_RESOURCE: i8 = 2;
+/// `ConfigSource.DYNAMIC_TOPIC_CONFIG`.
+const TOPIC_SOURCE: i8 = 1;
+
+/// A refusal: Kafka's error code and a sentence.
+type Refused = (i16, String);
+
+/// Decides on a request.
+pub(super) fn create(
+    image: &Image,
+    cx: &mut Cx<'_>,
+    request: &CreateTopicsRequest,
+) -> (Vec<MetadataRecord>, CreateTopicsResponse) {
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for topic in &request.topics {
+        *times.entry(&topic.name).or_default() += 1;
+    }
+    let mut created: BTreeMap<String, &str> = BTreeMap::new();
+    let mut records = Vec::new();
+    let mut response = CreateTopicsResponse::default();
+    let mut partitions_left = MAX_PARTITIONS;
+    for topic in &request.topics {
+        let twice = times.get(topic.name.as_str()).is_some_and(|n| *n > 1);
+        if twice && response.topics.iter().any(|t| t.name == topic.name) {
+            continue;
+        }
+        let outcome = if twice {
+            Err((error::INVALID_REQUEST, "The topic is named more than once in the request.".to_string()))
+        } else {
+            check_name(image, &created, &topic.name).and_then(|()| plan(image, cx, topic, &mut partitions_left))
+        };
+        response.topics.push(result(cx, topic, outcome, request.validate_only, &mut records));
+        created.insert(collision_key(&topic.name), &topic.name);
+    }
+    (records, response)
+}
+
+/// Names differ from all others even where `.` and `_` are one (metric names).
+fn collision_key(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+fn check_name(image: &Image, created: &BTreeMap<String, &str>, name: &str) -> Result<(), Refused> {
+    if !valid_topic_name(name) {
+        let why = "A topic name is 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither '.' nor '..'.";
+        return Err((error::INVALID_TOPIC_EXCEPTION, why.to_string()));
+    }
+    if name == "__cluster_metadata" {
+        return Err((error::INVALID_REQUEST, "__cluster_metadata is the cluster's own.".to_string()));
+    }
+    if image.topic(name).is_some() {
+        return Err((error::TOPIC_ALREADY_EXISTS, format!("Topic '{name}' already exists.")));
+    }
+    let key = collision_key(name);
+    let other = image.topics().map(|(n, _)| n).find(|n| collision_key(n) == key).or_else(|| created.get(&key).copied());
+    match other {
+        Some(other) => Err((
+            error::INVALID_TOPIC_EXCEPTION,
+            format!("Topic '{name}' collides with '{other}': '.' and '_' count as one."),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The replicas of each partition.
+fn plan(
+    image: &Image,
+    cx: &Cx<'_>,
+    topic: &CreatableTopic,
+    partitions_left: &mut usize,
+) -> Result<Vec<Vec<BrokerId>>, Refused> {
+    let assignment = if topic.assignments.is_empty() { spread(image, cx, topic)? } else { assigned(image, topic)? };
+    if assignment.len() > *partitions_left {
+        return Err((error::POLICY_VIOLATION, format!("A request creates at most {MAX_PARTITIONS} partitions.")));
+    }
+    for config in &topic.configs {
+        let value = config.value.as_deref().unwrap_or_default();
+        check_config(&config.name, value).map_err(|e| (error::INVALID_CONFIG, e.0))?;
+    }
+    *partitions_left -= assignment.len();
+    Ok(assignment)
+}
+
+/// By count and factor: round robin over the unfenced brokers.
+fn spread(image: &Image, cx: &Cx<'_>, topic: &CreatableTopic) -> Result<Vec<Vec<BrokerId>>, Refused> {
+    let brokers: Vec<BrokerId> = image.brokers().filter(|(_, b)| !b.fenced).map(|(id, _)| id).collect();
+    let count = if topic.num_partitions == -1 { cx.defaults.num_partitions } else { topic.num_partitions };
+    let factor = if topic.replication_factor == -1 { 1 } else { topic.replication_factor };
+    let count = match usize::try_from(count) {
+        Ok(n) if n > 0 => n,
+        _ => return Err((error::INVALID_PARTITIONS, "The number of partitions must be above 0.".to_string())),
+    };
+    if count > MAX_PARTITIONS {
+        return Err((error::POLICY_VIOLATION, format!("A request creates at most {MAX_PARTITIONS} partitions.")));
+    }
+    let factor = match usize::try_from(factor) {
+        Ok(n) if n > 0 && n <= brokers.len() => n,
+        _ => {
+            let why = format!("Replication factor {factor} with {} brokers registered and unfenced.", brokers.len());
+            return Err((error::INVALID_REPLICATION_FACTOR, why));
+        }
+    };
+    Ok((0..count).map(|p| (0..factor).map(|r| brokers[(p + r) % brokers.len()]).collect()).collect())
+}
+
+/// By hand: partitions 0 to n-1, each with different brokers that are registered.
+fn assigned(image: &Image, topic: &CreatableTopic) -> Result<Vec<Vec<BrokerId>>, Refused> {
+    if topic.num_partitions != -1 || topic.replication_factor != -1 {
+        let why = "With an assignment, partition count and replication factor are -1.";
+        return Err((error::INVALID_REQUEST, why.to_string()));
+    }
+    let bad = |why: &str| (error::INVALID_REPLICA_ASSIGNMENT, why.to_string());
+    let mut by_index = BTreeMap::new();
+    for a in &topic.assignments {
+        let brokers: Vec<BrokerId> = a.broker_ids.iter().copied().map(BrokerId).collect();
+        if brokers.is_empty() || brokers.iter().any(|b| image.broker(*b).is_none()) {
+            return Err(bad("An assignment names no broker, or one that is not registered."));
+        }
+        if brokers.iter().enumerate().any(|(i, b)| brokers[..i].contains(b)) {
+            return Err(bad("An assignment names a broker twice."));
+        }
+        if by_index.insert(a.partition_index, brokers).is_some() {
+            return Err(bad("A partition is assigned twice."));
+        }
+    }
+    if !by_index.keys().copied().eq(0..by_index.len() as i32) {
+        return Err(bad("Partitions are numbered from 0 without gaps."));
+    }
+    Ok(by_index.into_values().collect())
+}
+
+/// The answer for one topic; appends its records unless they are only to be checked.
+fn result(
+    cx: &mut Cx<'_>,
+    topic: &CreatableTopic,
+    outcome: Result<Vec<Vec<BrokerId>>, Refused>,
+    validate_only: bool,
+    records: &mut Vec<MetadataRecord>,
+) -> CreatableTopicResult {
+    let assignment = match outcome {
+        Ok(assignment) => assignment,
+        Err((error_code, why)) => {
+            return CreatableTopicResult {
+                name: topic.name.clone(),
+                error_code,
+                error_message: Some(why),
+                ..CreatableTopicResult::default()
+            };
+        }
+    };
+    // Never ZERO: that means "no id".
+    let topic_id = Uuid::from_halves(cx.rng.draw() | 1, cx.rng.draw());
+    let answer = CreatableTopicResult {
+        name: topic.name.clone(),
+        topic_id: if validate_only { Uuid::ZERO } else { topic_id },
+        num_partitions: assignment.len() as i32,
+        replication_factor: assignment.first().map_or(-1, |r| r.len() as i16),
+        configs: Some(topic.configs.iter().map(|c| config_answer(&c.name, c.value.clone())).collect()),
+        ..CreatableTopicResult::default()
+    };
+    if !validate_only {
+        write(topic, topic_id, &assignment, records);
+    }
+    answer
+}
+
+fn config_answer(name: &str, value: Option<String>) -> CreatableTopicConfigs {
+    CreatableTopicConfigs {
+        name: name.to_string(),
+        value,
+        config_source: TOPIC_SOURCE,
+        ..CreatableTopicConfigs::default()
+    }
+}
+
+fn write(topic: &CreatableTopic, topic_id: Uuid, assignment: &[Vec<BrokerId>], records: &mut Vec<MetadataRecord>) {
+    records.push(MetadataRecord::Topic(TopicRecord { name: topic.name.clone(), topic_id }));
+    for config in &topic.configs {
+        records.push(MetadataRecord::Config(ConfigRecord {
+            resource_type: TOPIC_RESOURCE,
+            resource_name: topic.name.clone(),
+            name: config.name.clone(),
+            value: config.value.clone(),
+        }));
+    }
+    for (index, replicas) in assignment.iter().enumerate() {
+        let replicas: Vec<i32> = replicas.iter().map(|b| b.0).collect();
+        records.push(MetadataRecord::Partition(PartitionRecord {
+            partition_id: index as i32,
+            topic_id,
+            leader: replicas[0],
+            isr: replicas.clone(),
+            replicas,
+            leader_epoch: 0,
+            partition_epoch: 0,
+            ..PartitionRecord::default()
+        }));
+    }
+}

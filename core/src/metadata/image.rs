@@ -1,0 +1,204 @@
+//! The image: brokers, topics and partitions at one metadata offset. Its only mutator is [`Image::apply`].
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::configs::TopicConfigs;
+use crate::ids::{BrokerEpoch, BrokerId, LeaderEpoch, LogId, Uuid};
+use crate::wire::MetadataRecord;
+
+/// No leader (`NO_LEADER` in partition records).
+const NO_LEADER: i32 = -1;
+/// "Leave as it is" in a partition change.
+const NO_LEADER_CHANGE: i32 = -2;
+/// `ConfigResource.Type.TOPIC`.
+const TOPIC_RESOURCE: i8 = 2;
+
+/// A registered broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Its registration.
+    pub epoch: BrokerEpoch,
+    /// Which life registered.
+    pub incarnation: Uuid,
+    /// Where clients find it.
+    pub host: String,
+    /// Where clients find it.
+    pub port: u16,
+    /// A fenced broker leads nothing and is not told to clients.
+    pub fenced: bool,
+}
+
+/// A partition's assignment and leadership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Assigned replicas, the preferred leader first.
+    pub replicas: Vec<BrokerId>,
+    /// In-sync replicas, never empty.
+    pub isr: Vec<BrokerId>,
+    /// Who leads, if anyone.
+    pub leader: Option<BrokerId>,
+    /// Counts leaders.
+    pub leader_epoch: LeaderEpoch,
+    /// Counts changes of this value.
+    pub partition_epoch: i32,
+}
+
+/// A topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topic {
+    /// Its id.
+    pub id: Uuid,
+    /// By index.
+    pub partitions: BTreeMap<i32, Partition>,
+    /// What was set for it.
+    pub configs: TopicConfigs,
+}
+
+/// Cluster metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    brokers: BTreeMap<BrokerId, Broker>,
+    topics: BTreeMap<String, Topic>,
+    names: BTreeMap<Uuid, String>,
+    next_producer_id: i64,
+}
+
+/// What a record changed: the delta that a shard acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A broker's registration.
+    Broker(BrokerId),
+    /// A partition.
+    Partition(LogId),
+    /// Nothing that a shard acts on at once.
+    Nothing,
+}
+
+impl Image {
+    /// A broker.
+    #[must_use]
+    pub fn broker(&self, id: BrokerId) -> Option<&Broker> {
+        self.brokers.get(&id)
+    }
+
+    /// All registered brokers, by id.
+    pub fn brokers(&self) -> impl Iterator<Item = (BrokerId, &Broker)> {
+        self.brokers.iter().map(|(id, b)| (*id, b))
+    }
+
+    /// A topic by name.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(name)
+    }
+
+    /// A topic's name by its id.
+    #[must_use]
+    pub fn name(&self, id: Uuid) -> Option<&str> {
+        self.names.get(&id).map(String::as_str)
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> impl Iterator<Item = (&str, &Topic)> {
+        self.topics.iter().map(|(name, t)| (name.as_str(), t))
+    }
+
+    /// A topic and one of its partitions, by log.
+    #[must_use]
+    pub fn partition(&self, log: LogId) -> Option<(&Topic, &Partition)> {
+        let topic = self.topics.get(self.names.get(&log.topic)?)?;
+        topic.partitions.get(&log.partition).map(|p| (topic, p))
+    }
+
+    /// All partitions.
+    pub fn partitions(&self) -> impl Iterator<Item = (LogId, &Partition)> {
+        self.topics
+            .values()
+            .flat_map(|t| t.partitions.iter().map(|(index, p)| (LogId { topic: t.id, partition: *index }, p)))
+    }
+
+    /// The first producer id that no block was given out of.
+    #[must_use]
+    pub fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
+    }
+
+    /// Takes in one record. A record about something that is not there changes nothing: the controller writes none.
+    pub fn apply(&mut self, record: &MetadataRecord) -> Change {
+        match record {
+            MetadataRecord::RegisterBroker(r) => {
+                let id = BrokerId(r.broker_id);
+                let (host, port) = r.end_points.first().map_or((String::new(), 0), |e| (e.host.clone(), e.port));
+                let epoch = BrokerEpoch(r.broker_epoch);
+                self.brokers.insert(id, Broker { epoch, incarnation: r.incarnation_id, host, port, fenced: r.fenced });
+                Change::Broker(id)
+            }
+            MetadataRecord::BrokerRegistrationChange(r) => {
+                let id = BrokerId(r.broker_id);
+                if let Some(broker) = self.brokers.get_mut(&id).filter(|b| b.epoch.0 == r.broker_epoch) {
+                    match r.fenced {
+                        -1 => broker.fenced = false,
+                        1 => broker.fenced = true,
+                        _ => {}
+                    }
+                }
+                Change::Broker(id)
+            }
+            MetadataRecord::Topic(r) => {
+                self.names.insert(r.topic_id, r.name.clone());
+                self.topics.entry(r.name.clone()).or_default().id = r.topic_id;
+                Change::Nothing
+            }
+            MetadataRecord::Partition(r) => {
+                let log = LogId { topic: r.topic_id, partition: r.partition_id };
+                let partition = Partition {
+                    replicas: r.replicas.iter().copied().map(BrokerId).collect(),
+                    isr: r.isr.iter().copied().map(BrokerId).collect(),
+                    leader: (r.leader != NO_LEADER).then_some(BrokerId(r.leader)),
+                    leader_epoch: LeaderEpoch(r.leader_epoch),
+                    partition_epoch: r.partition_epoch,
+                };
+                self.topic_of(log).map_or(Change::Nothing, |topic| {
+                    topic.partitions.insert(log.partition, partition);
+                    Change::Partition(log)
+                })
+            }
+            MetadataRecord::PartitionChange(r) => {
+                let log = LogId { topic: r.topic_id, partition: r.partition_id };
+                let Some(p) = self.topic_of(log).and_then(|t| t.partitions.get_mut(&log.partition)) else {
+                    return Change::Nothing;
+                };
+                if let Some(isr) = &r.isr {
+                    p.isr = isr.iter().copied().map(BrokerId).collect();
+                }
+                if r.leader != NO_LEADER_CHANGE {
+                    p.leader = (r.leader != NO_LEADER).then_some(BrokerId(r.leader));
+                    p.leader_epoch = p.leader_epoch.next();
+                }
+                p.partition_epoch += 1;
+                Change::Partition(log)
+            }
+            MetadataRecord::Config(r) => {
+                if r.resource_type == TOPIC_RESOURCE {
+                    let configs = &mut self.topics.entry(r.resource_name.clone()).or_default().configs;
+                    match &r.value {
+                        Some(value) => configs.insert(r.name.clone(), value.clone()),
+                        None => configs.remove(&r.name),
+                    };
+                }
+                Change::Nothing
+            }
+            MetadataRecord::ProducerIds(r) => {
+                self.next_producer_id = r.next_producer_id;
+                Change::Nothing
+            }
+            MetadataRecord::FeatureLevel(_) | MetadataRecord::NoOp(_) => Change::Nothing,
+        }
+    }
+
+    fn topic_of(&mut self, log: LogId) -> Option<&mut Topic> {
+        self.topics.get_mut(self.names.get(&log.topic)?)
+    }
+}

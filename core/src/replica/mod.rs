@@ -1,0 +1,255 @@
+//! A replica of a log and its part in replication: who leads, what is committed, who waits for that.
+//!
+//! The high watermark never falls within a life, and rises only to what every in-sync replica holds as durably as the
+//! topic asks (KIP-966's HW rule) or, on the metadata log, what a majority of voters does. A leader epoch is led at most
+//! once: it only grows.
+
+mod read;
+
+pub use read::{Reading, refused};
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::effect::Effect;
+use crate::ids::{BrokerId, LeaderEpoch, LogId, Offset};
+use crate::log::{Appended, Log, Verdict};
+use crate::record::Batch;
+use crate::wire::error;
+
+/// Names an entry of the shard's table of waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WaitId(pub u64);
+
+/// How a topic's log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// Records are on the device before they are acknowledged.
+    pub durable: bool,
+    /// Size at which a segment is rolled.
+    pub segment_bytes: u32,
+}
+
+/// A replica of this broker.
+#[derive(Debug)]
+pub struct Replica {
+    log: Log,
+    keeping: Keeping,
+    /// The epoch in which this replica leads, if it does.
+    leading: Option<LeaderEpoch>,
+    /// The other in-sync replicas and how far each has flushed.
+    followers: BTreeMap<BrokerId, Offset>,
+    high_watermark: Offset,
+    /// Produces that wait for the high watermark.
+    on_committed: BTreeSet<(Offset, WaitId)>,
+    /// Produces that wait for this replica's own disk (acks=1).
+    on_flushed: BTreeSet<(Offset, WaitId)>,
+    /// Fetches that wait for bytes.
+    readers: BTreeSet<WaitId>,
+}
+
+/// What an append attempt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// In the log (now, or as a duplicate from before): answer once this is committed.
+    At(Appended),
+    /// Refused with this error code.
+    Refused(i16),
+}
+
+impl Replica {
+    /// Around a log whose records are all durable.
+    #[must_use]
+    pub fn new(log: Log, keeping: Keeping) -> Replica {
+        Replica {
+            high_watermark: log.log_start_offset(),
+            log,
+            keeping,
+            leading: None,
+            followers: BTreeMap::new(),
+            on_committed: BTreeSet::new(),
+            on_flushed: BTreeSet::new(),
+            readers: BTreeSet::new(),
+        }
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Its log, to end or begin changes.
+    pub fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// The epoch in which it leads.
+    #[must_use]
+    pub fn leading(&self) -> Option<LeaderEpoch> {
+        self.leading
+    }
+
+    /// Everything below is committed.
+    #[must_use]
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// No transaction is ever open here, so everything committed is stable.
+    #[must_use]
+    pub fn last_stable_offset(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// Changes how the log is kept from the next append on.
+    pub fn keep(&mut self, keeping: Keeping) {
+        self.keeping = keeping;
+    }
+
+    /// This replica leads from now on, with these others in sync.
+    ///
+    /// # Panics
+    /// When it led the epoch before: an epoch is led at most once.
+    pub fn lead(&mut self, epoch: LeaderEpoch, followers: impl Iterator<Item = BrokerId>) {
+        assert!(self.leading.is_none_or(|e| e < epoch), "{}: epoch {epoch} is led twice", self.log.id());
+        assert!(self.log.state().last_epoch() <= epoch, "{}: epoch {epoch} is older than the log", self.log.id());
+        self.leading = Some(epoch);
+        self.followers = followers.map(|b| (b, Offset(0))).collect();
+    }
+
+    /// This replica leads no more; gives the waits that will not be fulfilled.
+    pub fn resign(&mut self) -> Vec<WaitId> {
+        self.leading = None;
+        self.followers.clear();
+        self.abandon()
+    }
+
+    /// Every wait on this replica, taken out.
+    pub fn abandon(&mut self) -> Vec<WaitId> {
+        let produces = core::mem::take(&mut self.on_committed).into_iter().chain(core::mem::take(&mut self.on_flushed));
+        let mut waits: Vec<WaitId> = produces.map(|(_, wait)| wait).collect();
+        waits.extend(core::mem::take(&mut self.readers));
+        waits
+    }
+
+    /// Whether requests may act on it: it is online and leads (in the epoch that the client knows, unless that is -1;
+    /// KIP-320).
+    ///
+    /// # Errors
+    /// Kafka's error code.
+    pub fn serves(&self, client_epoch: LeaderEpoch) -> Result<LeaderEpoch, i16> {
+        if self.log.offline().is_some() {
+            return Err(error::KAFKA_STORAGE_ERROR);
+        }
+        let epoch = self.leading.ok_or(error::NOT_LEADER_OR_FOLLOWER)?;
+        match client_epoch.0 {
+            -1 => Ok(epoch),
+            e if e < epoch.0 => Err(error::FENCED_LEADER_EPOCH),
+            e if e > epoch.0 => Err(error::UNKNOWN_LEADER_EPOCH),
+            _ => Ok(epoch),
+        }
+    }
+
+    /// Appends a checked batch as the leader, unless its producer repeats itself or left something out.
+    pub fn append(&mut self, batch: Batch, out: &mut Vec<Effect>) -> Attempt {
+        let epoch = match self.serves(LeaderEpoch(-1)) {
+            Ok(epoch) => epoch,
+            Err(code) => return Attempt::Refused(code),
+        };
+        match self.log.judge(&batch.header) {
+            Verdict::Append => {
+                Attempt::At(self.log.append(batch, epoch, self.keeping.durable, self.keeping.segment_bytes, out))
+            }
+            Verdict::Duplicate { offset, last_offset } => {
+                Attempt::At(Appended { base: offset, next: last_offset.plus(1) })
+            }
+            Verdict::Refuse(code) => Attempt::Refused(code),
+        }
+    }
+
+    /// What every in-sync replica holds as durably as asked.
+    #[must_use]
+    pub fn in_sync_offset(&self) -> Offset {
+        self.followers.values().copied().fold(self.log.flushed_offset(), Offset::min)
+    }
+
+    /// Raises the high watermark; gives the waits that this may end.
+    pub fn commit(&mut self, upto: Offset) -> Vec<WaitId> {
+        let mut due = pop_reached(&mut self.on_flushed, self.log.flushed_offset());
+        if upto > self.high_watermark && self.leading.is_some() {
+            assert!(upto <= self.log.log_end_offset(), "{}: committed {upto} past the end", self.log.id());
+            self.high_watermark = upto;
+            due.extend(pop_reached(&mut self.on_committed, upto));
+            due.extend(self.readers.iter().copied());
+        }
+        due
+    }
+
+    /// Whether a produce with these acks is done up to an offset.
+    #[must_use]
+    pub fn reached(&self, acks: i16, next: Offset) -> bool {
+        next <= if acks == 1 { self.log.flushed_offset() } else { self.high_watermark }
+    }
+
+    /// Wakes a produce when [`Replica::reached`] becomes true.
+    pub fn wake_at(&mut self, acks: i16, next: Offset, wait: WaitId) {
+        let waits = if acks == 1 { &mut self.on_flushed } else { &mut self.on_committed };
+        waits.insert((next, wait));
+    }
+
+    /// Wakes a fetch whenever more is committed.
+    pub fn watch(&mut self, wait: WaitId) {
+        self.readers.insert(wait);
+    }
+
+    /// A wait is over.
+    pub fn unwatch(&mut self, wait: WaitId) {
+        self.readers.remove(&wait);
+    }
+
+    /// A produce gave up waiting.
+    pub fn unwake(&mut self, acks: i16, next: Offset, wait: WaitId) {
+        let waits = if acks == 1 { &mut self.on_flushed } else { &mut self.on_committed };
+        waits.remove(&(next, wait));
+    }
+
+    /// What is true of every replica after every step.
+    ///
+    /// # Panics
+    /// When it is not: a bug in this process.
+    pub fn holds(&self) {
+        self.log.holds();
+        let (id, high, end) = (self.log.id(), self.high_watermark, self.log.log_end_offset());
+        assert!(high <= end, "{id}: high watermark {high} past the end {end}");
+        assert!(self.log.log_start_offset() <= high, "{id}: log start past the high watermark {high}");
+        let overdue = self.on_committed.first().filter(|(next, _)| *next <= high);
+        assert!(overdue.is_none(), "{id}: a produce waits for {overdue:?}, committed up to {high}");
+    }
+
+    /// The log that this is a replica of.
+    #[must_use]
+    pub fn id(&self) -> LogId {
+        self.log.id()
+    }
+
+    /// Where the log of an asker that fetched up to `offset` in `epoch` diverges from this one (KIP-595): the largest
+    /// epoch here that is not above, and its end. `None` when it does not.
+    #[must_use]
+    pub fn divergence(&self, epoch: LeaderEpoch, offset: Offset) -> Option<(LeaderEpoch, Offset)> {
+        if epoch.0 < 0 {
+            return None;
+        }
+        let (own_epoch, end) = self.log.state().epoch_end(epoch);
+        (own_epoch < epoch || end < offset).then_some((own_epoch, end))
+    }
+}
+
+fn pop_reached(waits: &mut BTreeSet<(Offset, WaitId)>, upto: Offset) -> Vec<WaitId> {
+    let mut due = Vec::new();
+    while let Some(first) = waits.first().copied().filter(|(next, _)| *next <= upto) {
+        waits.remove(&first);
+        due.push(first.1);
+    }
+    due
+}

@@ -1,0 +1,279 @@
+//! A client request that is answered from several places: its parts go to the shards that own the logs, its answer is
+//! put together here, in the request's order.
+
+use alloc::vec::Vec;
+
+use crate::effect::{FetchPart, FetchResult, ListPart, ListResult, ProducePart, ProduceResult, Range};
+use crate::ids::{ConnectionId, Correlation, LeaderEpoch, LogId, Offset, Timestamp};
+use crate::metadata::Image;
+use crate::session::{Ending, Slot};
+use crate::wire::{
+    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, ListOffsetsPartition,
+    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MetadataRequest,
+    PartitionData, PartitionProduceResponse, ProduceRequest, ProduceResponse, Records, TopicProduceResponse, TopicRef,
+    error,
+};
+
+/// The most bytes that one fetch answers, as in Kafka (`fetch.max.bytes` of a broker).
+const MAX_FETCH_BYTES: i32 = 57_671_680;
+
+/// Where a part stands in the answer: topic and partition, by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Position of the topic.
+    pub topic: usize,
+    /// Position of the partition within it.
+    pub partition: usize,
+}
+
+/// A request that waits for answers.
+#[derive(Debug)]
+pub struct Gather {
+    /// Who asked.
+    pub conn: ConnectionId,
+    /// Which of its requests.
+    pub slot: Slot,
+    /// Questions not answered yet.
+    pub open: Vec<Correlation>,
+    /// The answer so far.
+    pub kind: Kind,
+}
+
+/// What is put together.
+#[derive(Debug)]
+pub enum Kind {
+    /// A produce.
+    Produce {
+        /// As asked.
+        acks: i16,
+        /// So far.
+        response: ProduceResponse,
+    },
+    /// A fetch.
+    Fetch(FetchGather),
+    /// A list-offsets.
+    ListOffsets(ListOffsetsResponse),
+    /// An admin request: the one answer is it.
+    Relay,
+    /// A metadata request whose topics are being created: presented again when they are.
+    Metadata(MetadataRequest),
+}
+
+/// A fetch in the making.
+#[derive(Debug)]
+pub struct FetchGather {
+    response: FetchResponse,
+    ranges: Vec<(Place, Range)>,
+    max_bytes: u32,
+    min_bytes: u32,
+    /// Bytes that each open question reported as readable.
+    readable: Vec<(Correlation, u32)>,
+}
+
+fn find(image: &Image, topic: TopicRef<'_>, partition: i32) -> Result<LogId, i16> {
+    let (id, unknown) = match topic {
+        TopicRef::Name(name) => (image.topic(name).map(|t| t.id), error::UNKNOWN_TOPIC_OR_PARTITION),
+        TopicRef::Id(id) => (image.name(id).map(|_| id), error::UNKNOWN_TOPIC_ID),
+    };
+    let log = LogId { topic: id.ok_or(unknown)?, partition };
+    image.partition(log).map(|_| log).ok_or(error::UNKNOWN_TOPIC_OR_PARTITION)
+}
+
+/// Takes a produce request apart.
+#[must_use]
+pub fn produce(image: &Image, request: ProduceRequest) -> (Vec<(Place, ProducePart)>, ProduceResponse) {
+    let mut parts = Vec::new();
+    let mut response = ProduceResponse::default();
+    let bad_acks = !(-1..=1).contains(&request.acks);
+    for (t, topic) in request.topic_data.into_iter().enumerate() {
+        let mut answers = Vec::with_capacity(topic.partition_data.len());
+        for (p, data) in topic.partition_data.iter().enumerate() {
+            let mut answer =
+                PartitionProduceResponse { index: data.index, base_offset: -1, ..PartitionProduceResponse::default() };
+            match find(image, topic.topic(), data.index) {
+                _ if bad_acks => answer.error_code = error::INVALID_REQUIRED_ACKS,
+                Ok(log) => {
+                    let records = data.records.clone().unwrap_or_default();
+                    parts.push((Place { topic: t, partition: p }, ProducePart { log, records }));
+                }
+                Err(code) => answer.error_code = code,
+            }
+            answers.push(answer);
+        }
+        response.responses.push(TopicProduceResponse {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partition_responses: answers,
+        });
+    }
+    (parts, response)
+}
+
+/// Puts one result of a produce in its place.
+pub fn produced(response: &mut ProduceResponse, at: Place, result: ProduceResult) {
+    let answer = &mut response.responses[at.topic].partition_responses[at.partition];
+    answer.error_code = result.error;
+    answer.base_offset = result.base_offset.0;
+    answer.log_start_offset = result.log_start_offset.0;
+    answer.error_message = result.message;
+}
+
+/// How a produce ends: with acks=0 only by silence or, after any error, by the connection's end.
+#[must_use]
+pub fn produce_ending(acks: i16, response: ProduceResponse) -> Ending {
+    let refused =
+        |r: &ProduceResponse| r.responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code != 0);
+    match acks {
+        0 if refused(&response) => Ending::Close("a produce with acks=0 was refused"),
+        0 => Ending::Quiet,
+        _ => Ending::from(crate::wire::Response::Produce(response)),
+    }
+}
+
+/// Takes a fetch request apart. Sessions (KIP-227) are refused by answering id 0: each request is a full one.
+#[must_use]
+pub fn fetch(image: &Image, request: FetchRequest) -> (Vec<(Place, FetchPart)>, FetchGather) {
+    let mut parts = Vec::new();
+    let mut response = FetchResponse::default();
+    for (t, topic) in request.topics.into_iter().enumerate() {
+        let mut answers = Vec::with_capacity(topic.partitions.len());
+        for (p, asked) in topic.partitions.iter().enumerate() {
+            let mut answer = PartitionData { partition_index: asked.partition, ..PartitionData::default() };
+            match find(image, topic.topic(), asked.partition) {
+                Ok(log) => parts.push((Place { topic: t, partition: p }, fetch_part(log, asked))),
+                Err(code) => {
+                    answer.error_code = code;
+                    answer.high_watermark = -1;
+                }
+            }
+            answers.push(answer);
+        }
+        response.responses.push(FetchableTopicResponse {
+            topic: topic.topic,
+            topic_id: topic.topic_id,
+            partitions: answers,
+        });
+    }
+    let refused = response.responses.iter().flat_map(|t| &t.partitions).any(|p| p.error_code != 0);
+    let gather = FetchGather {
+        response,
+        ranges: Vec::new(),
+        max_bytes: request.max_bytes.clamp(0, MAX_FETCH_BYTES) as u32,
+        // An error is answered at once.
+        min_bytes: if refused { 0 } else { request.min_bytes.max(0) as u32 },
+        readable: Vec::new(),
+    };
+    (parts, gather)
+}
+
+fn fetch_part(log: LogId, asked: &FetchPartition) -> FetchPart {
+    FetchPart {
+        log,
+        offset: Offset(asked.fetch_offset),
+        current_leader_epoch: LeaderEpoch(asked.current_leader_epoch),
+        last_fetched_epoch: LeaderEpoch(asked.last_fetched_epoch),
+        max_bytes: asked.partition_max_bytes.max(0) as u32,
+    }
+}
+
+impl FetchGather {
+    /// How many bytes make an answer worth while.
+    #[must_use]
+    pub fn min_bytes(&self) -> u32 {
+        self.min_bytes
+    }
+
+    /// A question reports bytes; true when all of them together are enough.
+    pub fn progress(&mut self, question: Correlation, bytes: u32) -> bool {
+        self.readable.retain(|(c, _)| *c != question);
+        self.readable.push((question, bytes));
+        self.readable.iter().map(|(_, b)| u64::from(*b)).sum::<u64>() >= u64::from(self.min_bytes)
+    }
+
+    /// Puts one result in its place.
+    pub fn fetched(&mut self, at: Place, result: FetchResult) {
+        let answer = &mut self.response.responses[at.topic].partitions[at.partition];
+        answer.error_code = result.error;
+        answer.high_watermark = result.high_watermark.0;
+        answer.last_stable_offset = result.last_stable_offset.0;
+        answer.log_start_offset = result.log_start_offset.0;
+        if let Some((epoch, end)) = result.diverging {
+            answer.diverging_epoch = EpochEndOffset { epoch: epoch.0, end_offset: end.0 };
+        }
+        if let Some(range) = result.range {
+            self.ranges.push((at, range));
+        }
+    }
+
+    /// The bytes that it holds, to be given back when nobody wants the answer any more.
+    #[must_use]
+    pub fn into_ranges(self) -> Vec<Range> {
+        self.ranges.into_iter().map(|(_, range)| range).collect()
+    }
+
+    /// The answer: ranges in the request's order, so that the limit cuts from the back.
+    #[must_use]
+    pub fn ending(mut self) -> Ending {
+        self.ranges.sort_by_key(|(at, _)| (at.topic, at.partition));
+        let mut ranges = Vec::with_capacity(self.ranges.len());
+        for (at, range) in self.ranges {
+            let index = ranges.len() as u32;
+            self.response.responses[at.topic].partitions[at.partition].records = Records::Range(index);
+            ranges.push(range);
+        }
+        Ending::Reply { response: self.response.into(), ranges, max_bytes: self.max_bytes }
+    }
+}
+
+/// Takes a list-offsets request apart.
+#[must_use]
+pub fn list_offsets(image: &Image, request: ListOffsetsRequest) -> (Vec<(Place, ListPart)>, ListOffsetsResponse) {
+    let mut parts = Vec::new();
+    let mut response = ListOffsetsResponse::default();
+    for (t, topic) in request.topics.into_iter().enumerate() {
+        let mut answers = Vec::with_capacity(topic.partitions.len());
+        for (p, asked) in topic.partitions.iter().enumerate() {
+            let mut answer = no_offset(asked.partition_index);
+            match check_list(image, &topic.name, &topic.partitions[..p], asked, request.lowest_timestamp) {
+                Ok(part) => parts.push((Place { topic: t, partition: p }, part)),
+                Err(code) => answer.error_code = code,
+            }
+            answers.push(answer);
+        }
+        response.topics.push(ListOffsetsTopicResponse { name: topic.name, partitions: answers });
+    }
+    (parts, response)
+}
+
+fn check_list(
+    image: &Image,
+    topic: &str,
+    before: &[ListOffsetsPartition],
+    asked: &ListOffsetsPartition,
+    lowest: i64,
+) -> Result<ListPart, i16> {
+    if before.iter().any(|b| b.partition_index == asked.partition_index) {
+        return Err(error::INVALID_REQUEST);
+    }
+    if asked.timestamp < lowest {
+        return Err(error::UNSUPPORTED_VERSION);
+    }
+    Ok(ListPart {
+        log: find(image, TopicRef::Name(topic), asked.partition_index)?,
+        current_leader_epoch: LeaderEpoch(asked.current_leader_epoch),
+        timestamp: Timestamp(asked.timestamp),
+    })
+}
+
+fn no_offset(partition_index: i32) -> ListOffsetsPartitionResponse {
+    ListOffsetsPartitionResponse { partition_index, ..ListOffsetsPartitionResponse::default() }
+}
+
+/// Puts one result of a list-offsets in its place.
+pub fn listed(response: &mut ListOffsetsResponse, at: Place, result: &ListResult) {
+    let answer = &mut response.topics[at.topic].partitions[at.partition];
+    answer.error_code = result.error;
+    answer.timestamp = result.timestamp.0;
+    answer.offset = result.offset.0;
+    answer.leader_epoch = result.leader_epoch.0;
+}

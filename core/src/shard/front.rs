@@ -1,0 +1,317 @@
+//! Client requests: taken apart, sent to the shards that own the logs, put together again.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::{Origin, Shard, Step};
+use crate::effect::{Answer, Call, Effect, FetchPart, ListPart, ProducePart};
+use crate::ids::{ConnectionId, Correlation, LogId, ShardIndex};
+use crate::session::gather::{self, Gather, Kind, Place};
+use crate::session::{Ending, Slot, metadata};
+use crate::wire::{
+    FetchRequest, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    Request, Response, error,
+};
+
+/// A question of a gathered request.
+#[derive(Debug)]
+pub(super) struct Sub {
+    gather: u64,
+    to: ShardIndex,
+    /// Where its results go.
+    places: Vec<Place>,
+}
+
+/// The block of producer ids that this shard gives out, and who waits for the next one.
+#[derive(Debug, Default)]
+pub(super) struct ProducerIds {
+    next: i64,
+    left: i32,
+    waiting: Vec<(ConnectionId, Slot)>,
+    /// The question for the next block.
+    asked: Option<Correlation>,
+}
+
+impl Shard {
+    pub(super) fn request(&mut self, conn: ConnectionId, correlation: i32, request: Request, step: &mut Step<'_>) {
+        let session = self.sessions.get_mut(&conn).expect("a request comes over an open connection");
+        let slot = session.begin(correlation);
+        match request {
+            Request::ApiVersions(r) => self.finish(conn, slot, Response::from(metadata::api_versions(&r)), step),
+            Request::UnsupportedApiVersions => {
+                self.finish(conn, slot, Response::from(metadata::api_versions_unsupported()), step);
+            }
+            Request::Metadata(r) => self.metadata(conn, slot, r, step),
+            Request::Produce(r) => self.produce_request(conn, slot, r, step),
+            Request::Fetch(r) => self.fetch_request(conn, slot, r, step),
+            Request::ListOffsets(r) => self.list_request(conn, slot, r, step),
+            Request::InitProducerId(r) => self.init_producer_id(conn, slot, &r, step),
+            Request::CreateTopics(request) => {
+                let call = Call::CreateTopics { request };
+                self.gather(conn, slot, Kind::Relay, alloc::vec![(ShardIndex(0), Vec::new(), call)], step);
+            }
+        }
+    }
+
+    fn finish(&mut self, conn: ConnectionId, slot: Slot, ending: impl Into<Ending>, step: &mut Step<'_>) {
+        match self.sessions.get_mut(&conn) {
+            Some(session) => session.finish(slot, ending.into(), step.out),
+            // The connection is gone, and with it whoever wanted this.
+            None => {
+                if let Ending::Reply { ranges, .. } = ending.into() {
+                    Shard::drop_ranges(ranges, step);
+                }
+            }
+        }
+    }
+
+    fn metadata(&mut self, conn: ConnectionId, slot: Slot, mut request: MetadataRequest, step: &mut Step<'_>) {
+        request.allow_auto_topic_creation &= self.config.auto_create_topics;
+        let missing = metadata::to_create(&self.image, &request);
+        if missing.is_empty() {
+            let answer = metadata::answer(&self.image, &request, &self.config.cluster_id, self.config.broker);
+            return self.finish(conn, slot, Response::from(answer), step);
+        }
+        let call = Call::CreateTopics { request: metadata::creation(missing) };
+        request.allow_auto_topic_creation = false;
+        self.gather(conn, slot, Kind::Metadata(request), alloc::vec![(ShardIndex(0), Vec::new(), call)], step);
+    }
+
+    fn produce_request(&mut self, conn: ConnectionId, slot: Slot, request: ProduceRequest, step: &mut Step<'_>) {
+        let (acks, timeout_ms, zstd) = (request.acks, request.timeout_ms, request.zstd);
+        let (parts, response) = gather::produce(&self.image, request);
+        let calls = by_owner(parts, self.config.shards, |part: &ProducePart| part.log);
+        let calls = calls.map(|(to, places, parts)| (to, places, Call::Produce { acks, timeout_ms, zstd, parts }));
+        self.gather(conn, slot, Kind::Produce { acks, response }, calls.collect(), step);
+    }
+
+    fn fetch_request(&mut self, conn: ConnectionId, slot: Slot, request: FetchRequest, step: &mut Step<'_>) {
+        if request.replica_id >= 0 {
+            return self.finish(conn, slot, Ending::Close("a fetch with a replica id on a client listener"), step);
+        }
+        let max_wait_ms = request.max_wait_ms;
+        let (parts, fetch) = gather::fetch(&self.image, request);
+        let min_bytes = fetch.min_bytes();
+        let calls = by_owner(parts, self.config.shards, |part: &FetchPart| part.log);
+        let calls = calls.map(|(to, places, parts)| (to, places, Call::Fetch { min_bytes, max_wait_ms, parts }));
+        self.gather(conn, slot, Kind::Fetch(fetch), calls.collect(), step);
+    }
+
+    fn list_request(&mut self, conn: ConnectionId, slot: Slot, request: ListOffsetsRequest, step: &mut Step<'_>) {
+        let (parts, response) = gather::list_offsets(&self.image, request);
+        let calls = by_owner(parts, self.config.shards, |part: &ListPart| part.log);
+        let calls = calls.map(|(to, places, parts)| (to, places, Call::ListOffsets { parts }));
+        self.gather(conn, slot, Kind::ListOffsets(response), calls.collect(), step);
+    }
+
+    /// Asks all that a request needs. All questions are open before the first is answered.
+    fn gather(
+        &mut self,
+        conn: ConnectionId,
+        slot: Slot,
+        kind: Kind,
+        calls: Vec<(ShardIndex, Vec<Place>, Call)>,
+        step: &mut Step<'_>,
+    ) {
+        let gather = self.fresh();
+        let mut asked = Vec::with_capacity(calls.len());
+        for (to, places, call) in calls {
+            let correlation = Correlation(self.fresh());
+            self.subs.insert(correlation, Sub { gather, to, places });
+            asked.push((correlation, to, call));
+        }
+        let open = asked.iter().map(|(c, _, _)| *c).collect();
+        self.gathers.insert(gather, Gather { conn, slot, open, kind });
+        for (correlation, to, call) in asked {
+            self.ask(to, correlation, call, step);
+        }
+        self.end_when_gathered(gather, step);
+    }
+
+    /// Asks a shard, perhaps this one.
+    fn ask(&mut self, to: ShardIndex, correlation: Correlation, call: Call, step: &mut Step<'_>) {
+        if to == self.config.shard {
+            self.serve(Origin::Here(correlation), call, step);
+        } else {
+            step.out.push(Effect::Call { to, image: self.image_at, correlation, call });
+        }
+    }
+
+    /// A question is answered, or (a fetch) reports progress.
+    pub(super) fn answered(&mut self, correlation: Correlation, answer: Answer, step: &mut Step<'_>) {
+        if self.producer_ids.asked == Some(correlation) {
+            return self.producer_ids_came(&answer, step);
+        }
+        let sub = self.subs.get(&correlation).expect("an answer names an open question");
+        let id = sub.gather;
+        let gather = self.gathers.get_mut(&id).expect("an open question belongs to a request");
+        match (&mut gather.kind, answer) {
+            (Kind::Fetch(fetch), Answer::FetchProgress { bytes }) => {
+                if fetch.progress(correlation, bytes) {
+                    self.settle_all(id, step);
+                }
+                return;
+            }
+            (Kind::Fetch(fetch), Answer::Fetch { results }) => {
+                sub.places.iter().zip(results).for_each(|(at, result)| fetch.fetched(*at, result));
+            }
+            (Kind::Produce { response, .. }, Answer::Produce(results)) => {
+                sub.places.iter().zip(results).for_each(|(at, result)| gather::produced(response, *at, result));
+            }
+            (Kind::ListOffsets(response), Answer::ListOffsets(results)) => {
+                sub.places.iter().zip(&results).for_each(|(at, result)| gather::listed(response, *at, result));
+            }
+            (Kind::Relay, Answer::CreateTopics(response)) => {
+                let (conn, slot) = (gather.conn, gather.slot);
+                self.close_question(correlation);
+                self.gathers.remove(&id);
+                return self.finish(conn, slot, Response::from(response), step);
+            }
+            (Kind::Metadata(_), Answer::CreateTopics(_)) => {}
+            (kind, answer) => panic!("{answer:?} is no answer to {kind:?}"),
+        }
+        self.close_question(correlation);
+        if matches!(self.gathers.get(&id).map(|g| &g.kind), Some(Kind::Fetch(_))) {
+            // One owner has answered: the others answer with what they have.
+            self.settle_all(id, step);
+        }
+        self.end_when_gathered(id, step);
+    }
+
+    fn close_question(&mut self, correlation: Correlation) {
+        if let Some(sub) = self.subs.remove(&correlation)
+            && let Some(gather) = self.gathers.get_mut(&sub.gather)
+        {
+            gather.open.retain(|c| *c != correlation);
+        }
+    }
+
+    /// Has the open parts of a fetch answered now.
+    fn settle_all(&mut self, gather: u64, step: &mut Step<'_>) {
+        let open = self.gathers.get(&gather).map(|g| g.open.clone()).unwrap_or_default();
+        for fetch in open {
+            let Some(to) = self.subs.get(&fetch).map(|s| s.to) else { continue };
+            self.ask(to, fetch, Call::Settle { fetch }, step);
+        }
+    }
+
+    /// Answers a request all of whose questions are answered.
+    fn end_when_gathered(&mut self, id: u64, step: &mut Step<'_>) {
+        if self.gathers.get(&id).is_none_or(|g| !g.open.is_empty()) {
+            return;
+        }
+        let Some(Gather { conn, slot, kind, .. }) = self.gathers.remove(&id) else { return };
+        match kind {
+            Kind::Produce { acks, response } => self.finish(conn, slot, gather::produce_ending(acks, response), step),
+            Kind::Fetch(fetch) => self.finish(conn, slot, fetch.ending(), step),
+            Kind::ListOffsets(response) => self.finish(conn, slot, Response::from(response), step),
+            // Presented again; what could not be created is answered as missing.
+            Kind::Metadata(request) => self.metadata(conn, slot, request, step),
+            Kind::Relay => unreachable!("a relayed answer ends its request"),
+        }
+    }
+
+    /// A connection is gone: its long polls are cut short, what they bring is dropped.
+    pub(super) fn closed(&mut self, conn: ConnectionId, step: &mut Step<'_>) {
+        self.sessions.remove(&conn).expect("only an open connection closes");
+        self.producer_ids.waiting.retain(|(c, _)| *c != conn);
+        let polls: Vec<u64> = self
+            .gathers
+            .iter()
+            .filter(|(_, g)| g.conn == conn && matches!(g.kind, Kind::Fetch(_)))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in polls {
+            self.settle_all(id, step);
+        }
+    }
+
+    /// A producer id of its own for an idempotent producer (KIP-98, KIP-360): each gets a new one, at epoch 0.
+    fn init_producer_id(
+        &mut self,
+        conn: ConnectionId,
+        slot: Slot,
+        request: &InitProducerIdRequest,
+        step: &mut Step<'_>,
+    ) {
+        let refusal = match request.transactional_id.as_deref() {
+            None if (request.producer_id < 0) == (request.producer_epoch < 0) => None,
+            None | Some("") => Some(error::INVALID_REQUEST),
+            // No transaction coordinator is served: FindCoordinator is not advertised.
+            Some(_) => Some(error::COORDINATOR_NOT_AVAILABLE),
+        };
+        if let Some(code) = refusal {
+            return self.finish(conn, slot, producer_id(Err(code)), step);
+        }
+        self.give_producer_id(conn, slot, step);
+    }
+
+    fn give_producer_id(&mut self, conn: ConnectionId, slot: Slot, step: &mut Step<'_>) {
+        if self.producer_ids.left > 0 {
+            let id = self.producer_ids.take();
+            return self.finish(conn, slot, producer_id(Ok(id)), step);
+        }
+        self.producer_ids.waiting.push((conn, slot));
+        if self.producer_ids.asked.is_none() {
+            let correlation = Correlation(self.fresh());
+            self.producer_ids.asked = Some(correlation);
+            self.ask(ShardIndex(0), correlation, Call::AllocateProducerIds, step);
+        }
+    }
+
+    fn producer_ids_came(&mut self, answer: &Answer, step: &mut Step<'_>) {
+        let Answer::ProducerIds(block) = answer else { panic!("{answer:?} is no block of producer ids") };
+        self.producer_ids.asked = None;
+        let waiting = core::mem::take(&mut self.producer_ids.waiting);
+        match block {
+            Ok((first, count)) => {
+                self.producer_ids.next = *first;
+                self.producer_ids.left = *count;
+                for (conn, slot) in waiting {
+                    // More may wait than the block has: those ask again.
+                    self.give_producer_id(conn, slot, step);
+                }
+            }
+            Err(code) => {
+                for (conn, slot) in waiting {
+                    self.finish(conn, slot, producer_id(Err(*code)), step);
+                }
+            }
+        }
+    }
+}
+
+impl ProducerIds {
+    fn take(&mut self) -> i64 {
+        let id = self.next;
+        self.next += 1;
+        self.left -= 1;
+        id
+    }
+}
+
+/// Sorts parts by the shard that owns their logs.
+fn by_owner<T>(
+    parts: Vec<(Place, T)>,
+    shards: u16,
+    log: fn(&T) -> LogId,
+) -> impl Iterator<Item = (ShardIndex, Vec<Place>, Vec<T>)> {
+    let mut owners: BTreeMap<ShardIndex, (Vec<Place>, Vec<T>)> = BTreeMap::new();
+    for (place, part) in parts {
+        let (places, parts) = owners.entry(log(&part).owner(shards)).or_default();
+        places.push(place);
+        parts.push(part);
+    }
+    owners.into_iter().map(|(owner, (places, parts))| (owner, places, parts))
+}
+
+fn producer_id(given: Result<i64, i16>) -> Response {
+    Response::from(match given {
+        Ok(producer_id) => {
+            InitProducerIdResponse { producer_id, producer_epoch: 0, ..InitProducerIdResponse::default() }
+        }
+        Err(error_code) => {
+            InitProducerIdResponse { error_code, producer_epoch: -1, ..InitProducerIdResponse::default() }
+        }
+    })
+}

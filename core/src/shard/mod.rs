@@ -1,0 +1,363 @@
+//! Everything that one core of one broker decides: [`Shard::step`] is the one way in and out.
+//!
+//! Only routes: rules of Kafka live in the modules below. `front` takes client requests apart, `owner` serves the logs
+//! of this shard to whoever asks (its own connections or another shard, in the same words), `control` runs the metadata
+//! quorum and the controller on shard 0, `waits` holds what is to be answered later.
+
+mod control;
+mod front;
+mod owner;
+mod waits;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::effect::{Answer, Call, Config, Effect, Input, Range};
+use crate::ids::{ConnectionId, Correlation, Instant, LogId, Now, Offset, Seq, ShardIndex, Ticket};
+use crate::log::{Found, Log};
+use crate::metadata::{Change, Image, durable, segment_bytes};
+use crate::replica::{Keeping, Replica};
+use crate::rng::Rng;
+use crate::session::Session;
+use crate::session::gather::Gather;
+use crate::wire::{MetadataRecord, error};
+
+use control::Control;
+use front::{ProducerIds, Sub};
+use waits::Waits;
+
+/// Who asked this shard for something about its logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    /// A connection of its own.
+    Here(Correlation),
+    /// Another shard.
+    Shard(ShardIndex, Correlation),
+}
+
+/// One step in progress: when it happens and what it wants done.
+struct Step<'a> {
+    now: Now,
+    out: &'a mut Vec<Effect>,
+}
+
+/// A call that waits for this shard's metadata image to catch up with its sender's.
+#[derive(Debug)]
+struct Held {
+    image: Offset,
+    correlation: Correlation,
+    call: Call,
+}
+
+/// One shard of a broker.
+#[derive(Debug)]
+pub struct Shard {
+    config: Config,
+    rng: Rng,
+    /// Committed metadata below `image_at`.
+    image: Image,
+    image_at: Offset,
+    /// Whether this life of the broker is registered and unfenced in the image.
+    in_service: bool,
+    replicas: BTreeMap<LogId, Replica>,
+    sessions: BTreeMap<ConnectionId, Session>,
+    gathers: BTreeMap<u64, Gather>,
+    /// Questions asked, to this shard or others, and not answered.
+    subs: BTreeMap<Correlation, Sub>,
+    waits: Waits,
+    /// Calls held back, by sender, in their order.
+    held: BTreeMap<ShardIndex, VecDeque<Held>>,
+    producer_ids: ProducerIds,
+    /// Shard 0's: the metadata quorum and the controller.
+    control: Option<Control>,
+    /// The next number for gathers, correlations and tickets.
+    next: u64,
+}
+
+impl Shard {
+    /// A shard that was told nothing yet.
+    #[must_use]
+    pub fn new(config: Config) -> Shard {
+        assert!(config.shard.0 < config.shards, "shard {} of {}", config.shard, config.shards);
+        Shard {
+            rng: Rng::new(crate::rng::draw(config.seed, "shard", u64::from(config.shard.0))),
+            image: Image::default(),
+            image_at: Offset(0),
+            in_service: false,
+            replicas: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            gathers: BTreeMap::new(),
+            subs: BTreeMap::new(),
+            waits: Waits::default(),
+            held: BTreeMap::new(),
+            producer_ids: ProducerIds::default(),
+            control: (config.shard == ShardIndex(0)).then(|| Control::new(config.shards, config.crc)),
+            next: 0,
+            config,
+        }
+    }
+
+    /// Decides on one input. The same state, time and input give the same next state and effects.
+    ///
+    /// # Panics
+    /// On a contradiction in what this process itself computed, or a host that breaks the rules of [`crate::effect`].
+    pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Effect>) {
+        let step = &mut Step { now, out };
+        match input {
+            Input::Recovered { log, name, found } => self.recovered(log, &name, found.map(|f| *f), step),
+            Input::Started => self.started(step),
+            Input::Opened { conn } => {
+                let before = self.sessions.insert(conn, Session::new(conn));
+                assert!(before.is_none(), "connection {conn} opened twice");
+            }
+            Input::Request { conn, correlation, request } => self.request(conn, correlation, request, step),
+            Input::Closed { conn } => self.closed(conn, step),
+            Input::Call { from, image, correlation, call } => {
+                self.called(from, Held { image, correlation, call }, step);
+            }
+            Input::Answer { correlation, answer } => self.answered(correlation, answer, step),
+            Input::Done { log, seq } => self.done(log, seq, step),
+            Input::Failed { log, seq, error } => self.failed(log, seq, &error, step),
+            Input::Read { ticket, found } => self.looked_up(ticket, found, step),
+            Input::Committed { upto, records } => self.committed(upto, &records, step),
+            Input::Tick => self.tick(step),
+        }
+    }
+
+    /// When the next [`Input::Tick`] is wanted.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let controller = self.control.as_ref().and_then(Control::deadline);
+        [self.waits.deadline(), controller].into_iter().flatten().min()
+    }
+
+    /// Checks every invariant of every log, session and wait: for the simulator, now and then.
+    ///
+    /// # Panics
+    /// When one does not hold.
+    pub fn audit(&self) {
+        for replica in self.replicas.values() {
+            replica.holds();
+            assert!(replica.id().owner(self.config.shards) == self.config.shard, "{} is another shard's", replica.id());
+        }
+        for gather in self.gathers.values() {
+            assert!(!gather.open.is_empty(), "a request waits for nothing");
+            assert!(gather.open.iter().all(|c| self.subs.contains_key(c)), "a request waits for an answered question");
+        }
+        let waiting: usize = self.gathers.values().map(|g| g.open.len()).sum();
+        assert_eq!(waiting, self.subs.len(), "each open question belongs to one request");
+    }
+
+    /// The replicas of this shard, for tests and oracles.
+    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.values()
+    }
+
+    /// The metadata that this shard acts on.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn fresh_ticket(&mut self) -> Ticket {
+        Ticket(self.fresh())
+    }
+
+    fn recovered(&mut self, log: LogId, name: &str, found: Result<Found, String>, step: &mut Step<'_>) {
+        assert_eq!(log.owner(self.config.shards), self.config.shard, "{name}: {log} is another shard's");
+        let kept = match found {
+            Ok(found) => {
+                if let Some(control) = self.control.as_mut().filter(|_| log == LogId::METADATA) {
+                    control.ballot_recovered(found.ballot.unwrap_or_default());
+                }
+                Log::recovered(log, found)
+            }
+            Err(reason) => {
+                step.out.push(Effect::Alarm { log, reason: reason.clone() });
+                Log::refused(log, reason)
+            }
+        };
+        let before = self.replicas.insert(log, Replica::new(kept, self.keeping(log)));
+        assert!(before.is_none(), "{log} was recovered twice");
+    }
+
+    /// How a log is kept by its topic's configs, or the defaults while the topic is not known.
+    fn keeping(&self, log: LogId) -> Keeping {
+        let configs = self.image.partition(log).map(|(topic, _)| &topic.configs);
+        Keeping {
+            durable: configs.is_none_or(durable),
+            segment_bytes: configs.and_then(segment_bytes).unwrap_or(self.config.segment_bytes),
+        }
+    }
+
+    /// Takes in committed metadata and acts on what it changed.
+    fn committed(&mut self, upto: Offset, records: &[MetadataRecord], step: &mut Step<'_>) {
+        assert!(upto > self.image_at, "metadata goes back from {} to {upto}", self.image_at);
+        let mut changed: Vec<LogId> = Vec::new();
+        for record in records {
+            match self.image.apply(record) {
+                Change::Partition(log) => changed.push(log),
+                Change::Broker(_) | Change::Nothing => {}
+            }
+        }
+        self.image_at = upto;
+        if !self.in_service && self.is_registered() {
+            self.in_service = true;
+            step.out.push(Effect::Ready);
+            changed = self.image.partitions().map(|(log, _)| log).collect();
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        for log in changed {
+            self.reconcile(log, step);
+        }
+        self.release_held(step);
+        self.tell_image(step);
+    }
+
+    /// Metadata older than this life's registration is about an earlier one: it is not acted on.
+    fn is_registered(&self) -> bool {
+        let own = self.image.broker(self.config.broker);
+        own.is_some_and(|b| b.incarnation == self.config.incarnation && !b.fenced)
+    }
+
+    /// Makes the replica of a log what the image says it is.
+    fn reconcile(&mut self, log: LogId, step: &mut Step<'_>) {
+        if !self.in_service || log.owner(self.config.shards) != self.config.shard {
+            return;
+        }
+        let keeping = self.keeping(log);
+        let me = self.config.broker;
+        let Some((topic, partition)) = self.image.partition(log) else { return };
+        if !partition.replicas.contains(&me) {
+            return;
+        }
+        let name = self.image.name(topic.id).unwrap_or_default();
+        let replica =
+            self.replicas.entry(log).or_insert_with(|| Replica::new(Log::create(log, name, step.out), keeping));
+        replica.keep(keeping);
+        if partition.leader != Some(me) {
+            let waits = replica.resign();
+            return self.wake_all(waits, step);
+        }
+        if replica.log().offline().is_none() && replica.leading().is_none_or(|e| e < partition.leader_epoch) {
+            let waits = replica.resign();
+            replica.lead(partition.leader_epoch, partition.isr.iter().copied().filter(|b| *b != me));
+            self.wake_all(waits, step);
+            self.advance(log, step);
+        }
+    }
+
+    fn called(&mut self, from: ShardIndex, held: Held, step: &mut Step<'_>) {
+        let queue = self.held.entry(from).or_default();
+        if !queue.is_empty() || held.image > self.image_at {
+            queue.push_back(held);
+        } else {
+            self.serve(Origin::Shard(from, held.correlation), held.call, step);
+        }
+    }
+
+    /// Serves the calls that the image has caught up with.
+    fn release_held(&mut self, step: &mut Step<'_>) {
+        let senders: Vec<ShardIndex> = self.held.keys().copied().collect();
+        for from in senders {
+            let at = self.image_at;
+            while let Some(held) = self.held.get_mut(&from).and_then(|q| q.pop_front_if(|h| h.image <= at)) {
+                self.serve(Origin::Shard(from, held.correlation), held.call, step);
+            }
+        }
+    }
+
+    /// Serves a question about this shard's logs, or to the controller on shard 0.
+    fn serve(&mut self, origin: Origin, call: Call, step: &mut Step<'_>) {
+        match call {
+            Call::Produce { acks, timeout_ms, zstd, parts } => {
+                self.produce(origin, acks, timeout_ms, zstd, parts, step);
+            }
+            Call::Fetch { min_bytes, max_wait_ms, parts } => self.fetch(origin, min_bytes, max_wait_ms, parts, step),
+            Call::Settle { fetch } => self.settle(origin, fetch, step),
+            Call::ListOffsets { parts } => self.list_offsets(origin, parts, step),
+            Call::CreateTopics { request } => {
+                self.ask_controller(origin, crate::controller::Command::CreateTopics(request), step);
+            }
+            Call::AllocateProducerIds => {
+                let broker = self.config.broker;
+                self.ask_controller(origin, crate::controller::Command::AllocateProducerIds { broker }, step);
+            }
+            Call::ImageAt { upto } => match origin {
+                Origin::Shard(from, _) => self.image_reached(from, upto, step),
+                Origin::Here(_) => self.image_reached(self.config.shard, upto, step),
+            },
+        }
+    }
+
+    /// Answers whoever asked.
+    fn answer(&mut self, origin: Origin, answer: Answer, step: &mut Step<'_>) {
+        match origin {
+            Origin::Here(correlation) => self.answered(correlation, answer, step),
+            Origin::Shard(to, correlation) => step.out.push(Effect::Answer { to, correlation, answer }),
+        }
+    }
+
+    fn done(&mut self, log: LogId, seq: Seq, step: &mut Step<'_>) {
+        let replica = self.replicas.get_mut(&log).expect("only a known log's change is done");
+        replica.log_mut().done(seq);
+        if log == LogId::METADATA {
+            self.metadata_done(seq, step);
+        } else {
+            self.advance(log, step);
+        }
+    }
+
+    fn failed(&mut self, log: LogId, seq: Seq, error: &str, step: &mut Step<'_>) {
+        let replica = self.replicas.get_mut(&log).expect("only a known log's change fails");
+        let first = replica.log().offline().is_none();
+        replica.log_mut().failed(seq, error);
+        let waits = replica.resign();
+        if first {
+            step.out.push(Effect::Alarm { log, reason: format!("a write failed, offline until restart: {error}") });
+        }
+        self.wake_all(waits, step);
+        if log == LogId::METADATA {
+            self.metadata_failed(step);
+        }
+    }
+
+    /// A partition's own disk got further: so may its high watermark.
+    fn advance(&mut self, log: LogId, step: &mut Step<'_>) {
+        let Some(replica) = self.replicas.get_mut(&log) else { return };
+        let upto = replica.in_sync_offset();
+        let due = replica.commit(upto);
+        self.wake_all(due, step);
+        if let Some(replica) = self.replicas.get(&log) {
+            replica.holds();
+        }
+    }
+
+    fn tick(&mut self, step: &mut Step<'_>) {
+        while let Some(wait) = self.waits.due(step.now.monotonic) {
+            self.expired(wait, step);
+        }
+        self.expire_controller(step);
+    }
+
+    /// Gives bytes back that nobody wants any more.
+    fn drop_ranges(ranges: impl IntoIterator<Item = Range>, step: &mut Step<'_>) {
+        for range in ranges {
+            match range {
+                Range::Leased { lease, .. } => step.out.push(Effect::Release { lease }),
+                Range::Local { .. } => {}
+            }
+        }
+    }
+}
+
+/// The error of a log that is not there.
+const UNKNOWN_LOG: i16 = error::NOT_LEADER_OR_FOLLOWER;

@@ -1,0 +1,298 @@
+//! Serves the logs of this shard: produce, fetch, list-offsets, for its own connections and other shards alike.
+
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use super::waits::{FetchWait, ListWait, ProduceWait, Wait};
+use super::{Origin, Shard, Step, UNKNOWN_LOG};
+use crate::effect::{
+    Answer, Effect, FetchPart, FetchResult, ListPart, ListResult, Lookup, ProducePart, ProduceResult, Query,
+};
+use crate::ids::{Correlation, LeaderEpoch, LogId, Offset, Ticket, Timestamp};
+use crate::record::{Batch, Limits};
+use crate::replica::{Attempt, Reading, Replica, WaitId, refused};
+use crate::wire::{error, list_offsets};
+
+impl Shard {
+    pub(super) fn produce(
+        &mut self,
+        origin: Origin,
+        acks: i16,
+        timeout_ms: i32,
+        zstd: bool,
+        parts: Vec<ProducePart>,
+        step: &mut Step<'_>,
+    ) {
+        let wait = self.waits.next_id();
+        let limits = Limits { max_message_bytes: self.config.max_message_bytes, zstd };
+        let mut results = Vec::with_capacity(parts.len());
+        let mut open = Vec::new();
+        for part in parts {
+            let (result, next) = self.append(part, limits, step);
+            if let Some(next) = next {
+                let (log, next) = next;
+                let replica = self.replicas.get_mut(&log).expect("it was appended to");
+                if acks != 0 && !replica.reached(acks, next) {
+                    replica.wake_at(acks, next, wait);
+                    open.push((results.len(), log, next));
+                }
+            }
+            results.push(result);
+        }
+        if open.is_empty() {
+            return self.answer(origin, Answer::Produce(results), step);
+        }
+        let deadline = step.now.monotonic.plus_ms(i64::from(timeout_ms));
+        self.waits.park(Wait::Produce(ProduceWait { origin, acks, results, open }), Some(deadline));
+    }
+
+    /// Appends one part; gives its result and, if it is in the log, what to wait for.
+    fn append(
+        &mut self,
+        part: ProducePart,
+        limits: Limits,
+        step: &mut Step<'_>,
+    ) -> (ProduceResult, Option<(LogId, Offset)>) {
+        let Some(replica) = self.replicas.get_mut(&part.log) else { return (not_produced(UNKNOWN_LOG, None), None) };
+        let batch = match Batch::check(part.records, self.config.crc, limits) {
+            Ok(batch) if batch.header.is_transactional() => {
+                return (not_produced(error::INVALID_TXN_STATE, Some("transactions are not served")), None);
+            }
+            Ok(batch) => batch,
+            Err(invalid) => return (not_produced(invalid.code, Some(invalid.reason)), None),
+        };
+        match replica.append(batch, step.out) {
+            Attempt::At(appended) => {
+                let result = ProduceResult {
+                    error: error::NONE,
+                    base_offset: appended.base,
+                    log_start_offset: replica.log().log_start_offset(),
+                    message: None,
+                };
+                (result, Some((part.log, appended.next)))
+            }
+            Attempt::Refused(code) => (not_produced(code, None), None),
+        }
+    }
+
+    pub(super) fn fetch(
+        &mut self,
+        origin: Origin,
+        min_bytes: u32,
+        max_wait_ms: i32,
+        parts: Vec<FetchPart>,
+        step: &mut Step<'_>,
+    ) {
+        let readings = self.read_all(&parts);
+        if enough(&readings, min_bytes) || max_wait_ms <= 0 {
+            return self.answer(origin, fetched(readings), step);
+        }
+        let reported = total(&readings);
+        let wait = self.waits.next_id();
+        for part in &parts {
+            if let Some(replica) = self.replicas.get_mut(&part.log) {
+                replica.watch(wait);
+            }
+        }
+        let deadline = step.now.monotonic.plus_ms(i64::from(max_wait_ms));
+        self.waits.park(Wait::Fetch(FetchWait { origin, min_bytes, parts, reported }), Some(deadline));
+        if reported > 0 {
+            self.answer(origin, Answer::FetchProgress { bytes: reported }, step);
+        }
+    }
+
+    fn read_all(&self, parts: &[FetchPart]) -> Vec<Reading> {
+        let read =
+            |part: &FetchPart| self.replicas.get(&part.log).map_or_else(|| refused(UNKNOWN_LOG), |r| r.read(part));
+        parts.iter().map(read).collect()
+    }
+
+    /// The asker wants its fetch answered with what is there.
+    pub(super) fn settle(&mut self, asker: Origin, fetch: Correlation, step: &mut Step<'_>) {
+        let origin = match asker {
+            Origin::Here(_) => Origin::Here(fetch),
+            Origin::Shard(shard, _) => Origin::Shard(shard, fetch),
+        };
+        if let Some(wait) = self.waits.of_origin(origin) {
+            self.end_fetch(wait, step);
+        }
+    }
+
+    fn end_fetch(&mut self, id: WaitId, step: &mut Step<'_>) {
+        let Some(Wait::Fetch(wait)) = self.waits.end(id) else { return };
+        for part in &wait.parts {
+            if let Some(replica) = self.replicas.get_mut(&part.log) {
+                replica.unwatch(id);
+            }
+        }
+        let readings = self.read_all(&wait.parts);
+        self.answer(wait.origin, fetched(readings), step);
+    }
+
+    pub(super) fn list_offsets(&mut self, origin: Origin, parts: Vec<ListPart>, step: &mut Step<'_>) {
+        let mut results = Vec::with_capacity(parts.len());
+        let mut open = BTreeMap::new();
+        for part in parts {
+            let listing = self.replicas.get(&part.log).map_or(Listing::At(unlisted(UNKNOWN_LOG)), |r| list(r, &part));
+            match listing {
+                Listing::At(result) => results.push(result),
+                Listing::Ask(query) => {
+                    let ticket = self.fresh_ticket();
+                    step.out.push(Effect::Read { ticket, log: part.log, query });
+                    open.insert(ticket, results.len());
+                    results.push(unlisted(error::NONE));
+                }
+            }
+        }
+        if open.is_empty() {
+            return self.answer(origin, Answer::ListOffsets(results), step);
+        }
+        self.waits.park(Wait::List(ListWait { origin, results, open }), None);
+    }
+
+    /// A disk look-up came back.
+    pub(super) fn looked_up(&mut self, ticket: Ticket, found: Lookup, step: &mut Step<'_>) {
+        if self.control.as_ref().is_some_and(|c| c.loads_by(ticket)) {
+            return self.metadata_loaded(found, step);
+        }
+        let id = self.waits.of_ticket(ticket).expect("a look-up is asked for by a wait");
+        let Some(Wait::List(wait)) = self.waits.get_mut(id) else { return };
+        let index = wait.open.remove(&ticket).expect("a wait knows its tickets");
+        wait.results[index] = match found {
+            Lookup::Record(Some((offset, timestamp, leader_epoch))) => {
+                ListResult { error: error::NONE, timestamp, offset, leader_epoch }
+            }
+            Lookup::Record(None) => unlisted(error::NONE),
+            Lookup::Batches(_) | Lookup::Failed(_) => unlisted(error::KAFKA_STORAGE_ERROR),
+        };
+        if wait.open.is_empty()
+            && let Some(Wait::List(wait)) = self.waits.end(id)
+        {
+            self.answer(wait.origin, Answer::ListOffsets(wait.results), step);
+        }
+    }
+
+    pub(super) fn wake_all(&mut self, mut waits: Vec<WaitId>, step: &mut Step<'_>) {
+        waits.sort_unstable();
+        waits.dedup();
+        for wait in waits {
+            self.wake(wait, step);
+        }
+    }
+
+    /// Something that a wait waits for has changed: it ends, or waits on.
+    fn wake(&mut self, id: WaitId, step: &mut Step<'_>) {
+        match self.waits.get_mut(id) {
+            Some(Wait::Produce(wait)) => {
+                let replicas = &self.replicas;
+                let (acks, results) = (wait.acks, &mut wait.results);
+                wait.open.retain(|(index, log, next)| {
+                    let refusal = replicas.get(log).map_or(Err(UNKNOWN_LOG), |r| r.serves(LeaderEpoch(-1)).map(|_| r));
+                    match refusal {
+                        Ok(replica) => !replica.reached(acks, *next),
+                        Err(code) => {
+                            results[*index] = not_produced(code, None);
+                            false
+                        }
+                    }
+                });
+                if wait.open.is_empty() {
+                    self.end_produce(id, step);
+                }
+            }
+            Some(Wait::Fetch(_)) => self.wake_fetch(id, step),
+            Some(Wait::List(_)) | None => {}
+        }
+    }
+
+    fn wake_fetch(&mut self, id: WaitId, step: &mut Step<'_>) {
+        let Some(Wait::Fetch(wait)) = self.waits.get_mut(id) else { return };
+        let (origin, min_bytes, reported, parts) = (wait.origin, wait.min_bytes, wait.reported, wait.parts.clone());
+        let readings = self.read_all(&parts);
+        if enough(&readings, min_bytes) {
+            return self.end_fetch(id, step);
+        }
+        let bytes = total(&readings);
+        if bytes > reported {
+            if let Some(Wait::Fetch(wait)) = self.waits.get_mut(id) {
+                wait.reported = bytes;
+            }
+            self.answer(origin, Answer::FetchProgress { bytes }, step);
+        }
+    }
+
+    fn end_produce(&mut self, id: WaitId, step: &mut Step<'_>) {
+        let Some(Wait::Produce(wait)) = self.waits.end(id) else { return };
+        for (_, log, next) in &wait.open {
+            if let Some(replica) = self.replicas.get_mut(log) {
+                replica.unwake(wait.acks, *next, id);
+            }
+        }
+        self.answer(wait.origin, Answer::Produce(wait.results), step);
+    }
+
+    /// A wait's deadline has come.
+    pub(super) fn expired(&mut self, id: WaitId, step: &mut Step<'_>) {
+        match self.waits.get_mut(id) {
+            Some(Wait::Produce(wait)) => {
+                for (index, _, _) in &wait.open {
+                    wait.results[*index] = not_produced(error::REQUEST_TIMED_OUT, None);
+                }
+                self.end_produce(id, step);
+            }
+            Some(Wait::Fetch(_)) => self.end_fetch(id, step),
+            Some(Wait::List(_)) | None => {}
+        }
+    }
+}
+
+fn not_produced(error: i16, message: Option<&str>) -> ProduceResult {
+    let none = Offset(-1);
+    ProduceResult { error, base_offset: none, log_start_offset: none, message: message.map(ToString::to_string) }
+}
+
+fn total(readings: &[Reading]) -> u32 {
+    readings.iter().fold(0, |sum, r| sum.saturating_add(r.bytes))
+}
+
+/// Whether a fetch is answered now: bytes enough, an error, or nothing asked.
+fn enough(readings: &[Reading], min_bytes: u32) -> bool {
+    readings.is_empty() || readings.iter().any(|r| r.urgent) || total(readings) >= min_bytes
+}
+
+fn fetched(readings: Vec<Reading>) -> Answer {
+    let results: Vec<FetchResult> = readings.into_iter().map(|r| r.result).collect();
+    Answer::Fetch { results }
+}
+
+enum Listing {
+    At(ListResult),
+    Ask(Query),
+}
+
+fn unlisted(error: i16) -> ListResult {
+    ListResult { error, timestamp: Timestamp(-1), offset: Offset(-1), leader_epoch: LeaderEpoch(-1) }
+}
+
+/// What a list-offsets asks of one replica (KIP-79, KIP-734).
+fn list(replica: &Replica, part: &ListPart) -> Listing {
+    if let Err(code) = replica.serves(part.current_leader_epoch) {
+        return Listing::At(unlisted(code));
+    }
+    let state = replica.log().state();
+    let upto = replica.high_watermark();
+    let at = |offset: Offset, leader_epoch| Listing::At(ListResult { offset, leader_epoch, ..unlisted(error::NONE) });
+    match part.timestamp.0 {
+        list_offsets::LATEST => at(upto, replica.leading().unwrap_or(LeaderEpoch(-1))),
+        list_offsets::EARLIEST | list_offsets::EARLIEST_LOCAL => {
+            at(state.log_start_offset, state.epoch_of(state.log_start_offset))
+        }
+        list_offsets::MAX_TIMESTAMP if upto == state.log_start_offset => Listing::At(unlisted(error::NONE)),
+        list_offsets::MAX_TIMESTAMP => Listing::Ask(Query::MaxTimestamp { upto }),
+        // Nothing is tiered.
+        list_offsets::LATEST_TIERED | list_offsets::TIERED_UPLOAD => Listing::At(unlisted(error::NONE)),
+        at if at >= 0 => Listing::Ask(Query::Timestamp { at: part.timestamp, upto }),
+        _ => Listing::At(unlisted(error::UNSUPPORTED_VERSION)),
+    }
+}

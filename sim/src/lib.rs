@@ -1,1 +1,5 @@
-//! The simulator.
+//! The simulator: whole brokers run, broken and replayed from a seed. Two engines (`world`, `direct`), one set of
+//! oracles.
+
+pub mod history;
+pub mod report;

@@ -1,0 +1,112 @@
+//! What a run says of itself: verdict, the two facts that contradict, counters, digest.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Which engine ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The real host over simulated network and disk (turmoil).
+    World,
+    /// Shards on one event heap.
+    Direct,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every property held, and something was acknowledged.
+    Clean,
+    /// A promise was broken.
+    Unsafe(Violation),
+    /// Nothing was broken, but what had to happen after healing did not.
+    Stuck(String),
+    /// Too little happened to say anything.
+    Inconclusive(String),
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The property, as in `docs/`.
+    pub property: &'static str,
+    /// The first fact.
+    pub fact: String,
+    /// The fact that contradicts it.
+    pub contradiction: String,
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Which engine.
+    pub engine: Engine,
+    /// The run is a function of this.
+    pub seed: u64,
+    /// Simulated nanoseconds.
+    pub simulated_ns: u64,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What happened how often, by name: faults drawn and effective, acknowledgements, states reached.
+    pub counters: BTreeMap<&'static str, u64>,
+    /// Hash of every (time, node, input, effects).
+    pub digest: u64,
+    /// One line a step, if a trace was asked for.
+    pub trace: Vec<String>,
+}
+
+impl Report {
+    /// The process's exit code: 0 clean, 1 safety, 3 liveness, 4 inconclusive.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict {
+            Verdict::Clean => 0,
+            Verdict::Unsafe(_) => 1,
+            Verdict::Stuck(_) => 3,
+            Verdict::Inconclusive(_) => 4,
+        }
+    }
+
+    /// The command that runs it again.
+    #[must_use]
+    pub fn replay_line(&self) -> String {
+        format!("cargo run -p klamm-sim -- run --engine {} --seed {} --trace", self.engine, self.seed)
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::World => "world",
+            Engine::Direct => "direct",
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.verdict {
+            Verdict::Clean => writeln!(f, "clean")?,
+            Verdict::Unsafe(v) => {
+                writeln!(f, "VIOLATED  {}", v.property)?;
+                writeln!(f, "  fact     {}", v.fact)?;
+                writeln!(f, "  against  {}", v.contradiction)?;
+            }
+            Verdict::Stuck(what) => writeln!(f, "STUCK     {what}")?,
+            Verdict::Inconclusive(what) => writeln!(f, "INCONCLUSIVE  {what}")?,
+        }
+        let ms = self.simulated_ns / 1_000_000;
+        writeln!(
+            f,
+            "  engine {}  seed {}  simulated {}.{:03} s  digest {:016x}",
+            self.engine,
+            self.seed,
+            ms / 1000,
+            ms % 1000,
+            self.digest
+        )?;
+        let counters: Vec<String> = self.counters.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        writeln!(f, "  {}", counters.join(", "))?;
+        write!(f, "  replay: {}", self.replay_line())
+    }
+}

@@ -1,1 +1,5 @@
 //! Fuzz targets as plain functions: a byte slice in, a panic if a promise breaks.
+
+pub mod batch;
+pub mod generate;
+pub mod wire;

@@ -7,6 +7,8 @@
 mod batch;
 mod builder;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub use batch::{Batch, Batches, Crc, Invalid, Limits, batches};
 pub use builder::Builder;

@@ -19,6 +19,8 @@ mod produce;
 mod records;
 pub mod schema;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
 pub use codec::{EXPANSION, Malformed, SLACK};

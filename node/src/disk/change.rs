@@ -1,0 +1,283 @@
+//! The rarer changes of a log: making, cutting, trimming and removing it, ballots, the clean close.
+//!
+//! Each begins when everything before it in the log's FIFO has ended, and no chore runs beside it. Each may be cut short
+//! by a crash at any operation: what it must not half do it announces first, in the marks, and recovery ends it.
+
+use super::at;
+use super::commit::Change;
+use super::logs::Logs;
+use super::names::{self, BALLOT, INDEX, LOG, METADATA, STATE, TIMEINDEX, UNFINISHED, path};
+use super::scan::Scan;
+use super::segment::{LogRef, Marks};
+use super::small;
+use crate::host::{Disk, Op};
+use klamm_core::ids::Offset;
+use klamm_core::record::Header;
+use std::io;
+
+/// Bytes copied at once when a file is replaced, and read at once to find a batch.
+const CHUNK: usize = 1 << 20;
+
+/// A batch boundary in a segment.
+struct Place {
+    /// A position of its index, at or before it.
+    floor: u64,
+    /// The batches between.
+    kept: Vec<(Header, u64)>,
+    position: u64,
+}
+
+impl<D: Disk> Logs<D> {
+    /// Makes a change and ends it.
+    pub(super) async fn perform(&self, log: &LogRef<D::File>, change: Change) {
+        let result = match &change {
+            Change::Append(_) => unreachable!("appends are committed in groups"),
+            Change::Open { .. } => self.make(log).await,
+            Change::Truncate { to, .. } => self.truncate(log, *to).await,
+            Change::Trim { to, .. } => self.trim(log, *to).await,
+            Change::Remove { .. } => self.unmake(log).await,
+            Change::Persist { ballot, .. } => {
+                let folder = log.borrow().folder.clone();
+                small::write(self.disk(), &folder, BALLOT, ballot).await
+            }
+            Change::Close { .. } => self.seal(log).await,
+        };
+        if let Err(error) = result {
+            let error = error.to_string();
+            log.borrow_mut().dead.get_or_insert(error.clone());
+            return self.fail(log, change, &error);
+        }
+        let id = log.borrow().id;
+        match change {
+            Change::Append(_) => {}
+            Change::Open { seq } | Change::Truncate { seq, .. } | Change::Trim { seq, .. } => self.done(id, seq),
+            Change::Persist { seq, .. } | Change::Remove { seq } => self.done(id, seq),
+            // Whoever waits for it may have gone.
+            Change::Close { closed } => drop(closed.send(Ok(()))),
+        }
+    }
+
+    /// Makes the folder beside its place, whole, and moves it there.
+    async fn make(&self, log: &LogRef<D::File>) -> io::Result<()> {
+        let (id, topic) = (log.borrow().id, log.borrow().topic.clone());
+        let unborn = names::unborn(&topic, id);
+        self.disk().perform(Op::MakeDir { path: unborn.clone() }).await.map_err(at(&unborn))?;
+        let text = names::metadata(id.topic).into_bytes();
+        small::create(self.disk(), &format!("{unborn}/{METADATA}"), text).await?;
+        let first = path(&unborn, Offset(0), LOG);
+        let file = self.disk().open(&first, true).await.map_err(at(&first))?;
+        self.sync_dir(&unborn).await?;
+        let mut folder = names::live(&topic, id);
+        let moved = self.disk().perform(Op::Rename { from: unborn.clone(), to: folder.clone() }).await;
+        if let Err(taken) = moved {
+            if self.disk().list(&folder).await.is_err() {
+                return Err(at(&folder)(taken));
+            }
+            folder = names::live_by_id(&topic, id)?;
+            self.disk().perform(Op::Rename { from: unborn, to: folder.clone() }).await.map_err(at(&folder))?;
+        }
+        self.sync_dir("").await?;
+        let mut it = log.borrow_mut();
+        it.folder = folder;
+        self.hold(&mut it, Offset(0), file);
+        Ok(())
+    }
+
+    /// Cuts the log. Segments that begin at or above `to` go, but for the first one.
+    async fn truncate(&self, log: &LogRef<D::File>, to: Offset) -> io::Result<()> {
+        self.rested(log).await?;
+        let (old, kept) = {
+            let mut it = log.borrow_mut();
+            // From here on no lease that began before is given anything.
+            it.generation += 1;
+            let kept = it.segments.partition_point(|s| s.base < to).max(1);
+            (it.marks, it.segments[kept - 1].base)
+        };
+        let place = self.place(log, kept, to).await?;
+        let marks = Marks { flushed: old.flushed.min(to), cut: Some(to), ..old };
+        self.mark(log, marks).await?;
+        let (folder, gone) = {
+            let mut it = log.borrow_mut();
+            let keep = it.segments.partition_point(|s| s.base <= kept);
+            let mut gone = it.segments.split_off(keep);
+            gone.iter_mut().for_each(|s| self.let_go(s));
+            (it.folder.clone(), gone)
+        };
+        for segment in gone.iter().rev() {
+            self.remove_files(&folder, segment.base, &[STATE, INDEX, TIMEINDEX, LOG]).await?;
+        }
+        self.remove_files(&folder, kept, &[INDEX, TIMEINDEX]).await?;
+        self.cut(log, kept, &place, to).await?;
+        self.sync_dir(&folder).await?;
+        self.mark(log, Marks { cut: None, flushed: to, ..marks }).await
+    }
+
+    /// Where in a segment the batch boundary at an offset is.
+    async fn place(&self, log: &LogRef<D::File>, base: Offset, to: Offset) -> io::Result<Place> {
+        let file = self.file(log, base).await?;
+        self.indexed(log, base, &file).await?;
+        let (bytes, floor, path) = {
+            let it = log.borrow();
+            let (segment, _) = it.holding(base).expect("only this task drops segments");
+            let floor = segment.index.as_ref().map_or(0, |i| i.floor(to));
+            (segment.bytes, floor, path(&it.folder, base, LOG))
+        };
+        let mut scan = Scan::new(self.disk(), file, floor, bytes, CHUNK);
+        let (mut kept, mut end) = (Vec::new(), base);
+        while let Some(header) = scan.header().await.map_err(at(&path))? {
+            end = header.base_offset;
+            if end >= to {
+                break;
+            }
+            kept.push((header, scan.at));
+            scan.skip(&header);
+            end = header.next_offset();
+        }
+        if end != to {
+            return Err(io::Error::other(format!("{path}: no batch begins or ends at {to}")));
+        }
+        Ok(Place { floor, kept, position: scan.at })
+    }
+
+    /// Cuts a segment's file, durably: in place where nobody can still be reading the bytes, else by replacing it.
+    async fn cut(&self, log: &LogRef<D::File>, base: Offset, place: &Place, to: Offset) -> io::Result<()> {
+        let path = path(&log.borrow().folder, base, LOG);
+        let mut file = self.file(log, base).await?;
+        self.indexed(log, base, &file).await?;
+        let len = place.position;
+        let in_place = log.borrow_mut().segment_mut(base).is_some_and(|s| len >= s.sent_upto);
+        if in_place {
+            self.disk().perform(Op::SetLength { file: file.clone(), len }).await.map_err(at(&path))?;
+            self.disk().perform(Op::Sync { file: file.clone() }).await.map_err(at(&path))?;
+        } else {
+            file = self.replace(&path, &file, len).await.map_err(at(&path))?;
+        }
+        let mut it = log.borrow_mut();
+        let segment = it.segment_mut(base).expect("only this task drops segments");
+        (segment.bytes, segment.length) = (len, len);
+        if !in_place {
+            segment.sent_upto = 0;
+        }
+        if let Some(index) = &mut segment.index {
+            index.cut(to, place.floor, &place.kept);
+            segment.max_timestamp = index.max_timestamp();
+        }
+        self.hold(&mut it, base, file);
+        (it.written, it.synced) = (to, to);
+        Ok(())
+    }
+
+    /// A new file with the first `len` bytes of the old one, in its place.
+    async fn replace(&self, path: &str, old: &D::File, len: u64) -> io::Result<D::File> {
+        let new = format!("{path}{UNFINISHED}");
+        let file = self.disk().open(&new, true).await?;
+        self.disk().perform(Op::SetLength { file: file.clone(), len: 0 }).await?;
+        let mut done = 0;
+        while done < len {
+            let step = usize::try_from(len - done).map_or(CHUNK, |left| left.min(CHUNK));
+            let bytes = self.disk().read(old, done, step).await?;
+            if bytes.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let (from, read) = (done, bytes.len() as u64);
+            self.disk().perform(Op::Write { file: file.clone(), at: from, data: vec![bytes], sync: false }).await?;
+            done += read;
+        }
+        self.disk().perform(Op::Sync { file: file.clone() }).await?;
+        self.disk().perform(Op::Rename { from: new, to: path.to_owned() }).await?;
+        Ok(file)
+    }
+
+    /// Moves the log's start; whole segments below it go, but never the active one.
+    async fn trim(&self, log: &LogRef<D::File>, to: Offset) -> io::Result<()> {
+        self.rested(log).await?;
+        let (marks, active) = (log.borrow().marks, log.borrow().active().base);
+        if to <= marks.log_start_offset {
+            return Ok(());
+        }
+        if to > log.borrow().written {
+            return Err(io::Error::other(format!("{}: trimmed to {to}, past its end", log.borrow().folder)));
+        }
+        // A log must not start after what a crash leaves of it.
+        if to > log.borrow().synced {
+            let file = self.file(log, active).await?;
+            self.disk().perform(Op::Sync { file }).await.map_err(at(&path(&log.borrow().folder, active, LOG)))?;
+            let written = log.borrow().written;
+            log.borrow_mut().synced = written;
+        }
+        let flushed = log.borrow().synced;
+        self.mark(log, Marks { log_start_offset: to, flushed, ..marks }).await?;
+        let (folder, gone) = {
+            let mut it = log.borrow_mut();
+            it.generation += 1;
+            let keep = it.segments.windows(2).take_while(|w| w[1].base <= to).count();
+            let mut gone: Vec<_> = it.segments.drain(..keep).collect();
+            gone.iter_mut().for_each(|s| self.let_go(s));
+            (it.folder.clone(), gone)
+        };
+        for segment in &gone {
+            self.remove_files(&folder, segment.base, &[LOG, INDEX, TIMEINDEX, STATE]).await?;
+        }
+        self.sync_dir(&folder).await
+    }
+
+    /// Moves the folder out of the way, which is what counts, and removes it.
+    async fn unmake(&self, log: &LogRef<D::File>) -> io::Result<()> {
+        self.rested(log).await?;
+        let (id, folder, doomed) = {
+            let mut it = log.borrow_mut();
+            it.generation += 1;
+            (it.id, it.folder.clone(), names::doomed(&it.topic, it.id))
+        };
+        self.disk().perform(Op::Rename { from: folder.clone(), to: doomed.clone() }).await.map_err(at(&folder))?;
+        self.sync_dir("").await?;
+        self.remove_folder(&doomed).await?;
+        self.forget(id);
+        Ok(())
+    }
+
+    /// Removes a folder and what is in it, durably.
+    pub(super) async fn remove_folder(&self, folder: &str) -> io::Result<()> {
+        for name in self.disk().list(folder).await.map_err(at(folder))? {
+            let path = format!("{folder}/{name}");
+            self.disk().perform(Op::Remove { path: path.clone() }).await.map_err(at(&path))?;
+        }
+        self.disk().perform(Op::RemoveDir { path: folder.to_owned() }).await.map_err(at(folder))?;
+        self.sync_dir("").await
+    }
+
+    /// Removes a segment's files, those that there are.
+    pub(super) async fn remove_files(&self, folder: &str, base: Offset, extensions: &[&str]) -> io::Result<()> {
+        for extension in extensions {
+            let path = path(folder, base, extension);
+            match self.disk().perform(Op::Remove { path: path.clone() }).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&path)(error)),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn sync_dir(&self, folder: &str) -> io::Result<()> {
+        self.disk().perform(Op::SyncDir { path: folder.to_owned() }).await.map_err(at(folder))
+    }
+
+    /// Leaves the log as Kafka's tools read it: no zeros behind the batches, indexes beside them.
+    async fn seal(&self, log: &LogRef<D::File>) -> io::Result<()> {
+        self.rested(log).await?;
+        if !log.borrow().touched {
+            return Ok(());
+        }
+        let (folder, active) = (log.borrow().folder.clone(), log.borrow().active().base);
+        self.trim_zeros(log, active).await?;
+        self.remove_files(&folder, active, &[INDEX, TIMEINDEX]).await?;
+        self.save_index(log, active).await?;
+        let marks = {
+            let mut it = log.borrow_mut();
+            it.synced = it.written;
+            it.touched = false;
+            Marks { flushed: it.written, ..it.marks }
+        };
+        self.mark(log, marks).await
+    }
+}

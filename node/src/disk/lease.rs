@@ -1,0 +1,305 @@
+//! Offsets to bytes: whole batches, out of the files and the tail, that stay right whatever happens to the log.
+//!
+//! A lease is open files and positions, or bytes. It needs no revocation: trimmed and removed files keep their bytes
+//! while they are open, and a file is never cut in place below what was lent ([`super::segment`]). A truncation, trim or
+//! removal that begins while a lease is still being looked up makes it an empty one.
+
+use super::at;
+use super::index::Index;
+use super::logs::Logs;
+use super::names::{INDEX, LOG, TIMEINDEX, path};
+use super::scan::Scan;
+use super::segment::{Log, LogRef};
+use crate::host::Disk;
+use bytes::Bytes;
+use klamm_core::ids::{LogId, Offset};
+use std::future::Future;
+use std::io;
+
+/// Bytes read at once where headers are looked for: an index interval and a header.
+const STEP: usize = 4096 + 64;
+/// Bytes read at once to make an index anew.
+const STRIDE: usize = 256 * 1024;
+
+/// Whole batches of a log, back to back.
+#[derive(Clone, Debug)]
+pub struct Lease<F> {
+    /// Where the bytes are, in order.
+    pub pieces: Vec<Piece<F>>,
+    /// Their length.
+    pub bytes: u32,
+    /// The length of the first batch.
+    pub first: u32,
+}
+
+/// Some bytes.
+#[derive(Clone, Debug)]
+pub enum Piece<F> {
+    /// In memory.
+    Bytes(Bytes),
+    /// In a file's page cache or on the device, never to change.
+    File {
+        /// The file.
+        file: F,
+        /// Byte position.
+        at: u64,
+        /// Length.
+        len: u32,
+    },
+}
+
+/// A lease in the making.
+struct Loan<F> {
+    lease: Lease<F>,
+    max_bytes: u32,
+    /// Segments lent from, each with the position up to which.
+    lent: Vec<(Offset, u64)>,
+}
+
+/// What one segment gives.
+struct Span {
+    start: u64,
+    end: u64,
+    /// The length of its first batch.
+    first: u64,
+    /// The offset after its last batch.
+    next: Offset,
+}
+
+impl<F> Loan<F> {
+    fn new(max_bytes: u32) -> Loan<F> {
+        Loan { lease: Lease { pieces: Vec::new(), bytes: 0, first: 0 }, max_bytes, lent: Vec::new() }
+    }
+
+    fn room(&self) -> u64 {
+        u64::from(self.max_bytes.saturating_sub(self.lease.bytes))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lease.bytes == 0
+    }
+
+    /// Counts bytes that are lent; `first` is the length of their first batch.
+    fn count(&mut self, bytes: u64, first: u64) {
+        let narrow = |n| u32::try_from(n).expect("a lease is at most max_bytes or one batch");
+        if self.is_empty() {
+            self.lease.first = narrow(first);
+        }
+        self.lease.bytes = narrow(u64::from(self.lease.bytes) + bytes);
+    }
+
+    /// Lends from the tail; whether it has `from`.
+    fn lend_tail(&mut self, log: &Log<F>, from: Offset, upto: Offset) -> bool {
+        let Some(entries) = log.tail.from(from) else { return false };
+        for entry in entries {
+            if entry.last >= upto || !(self.is_empty() || entry.size() <= self.room()) {
+                break;
+            }
+            self.count(entry.size(), entry.size());
+            self.lease.pieces.push(Piece::Bytes(entry.prefix.clone()));
+            self.lease.pieces.push(Piece::Bytes(entry.rest.clone()));
+        }
+        true
+    }
+
+    fn lend_file(&mut self, base: Offset, file: F, span: &Span) {
+        if span.end > span.start {
+            self.count(span.end - span.start, span.first);
+            let len = u32::try_from(span.end - span.start).expect("counted above");
+            self.lease.pieces.push(Piece::File { file, at: span.start, len });
+            self.lent.push((base, span.end));
+        }
+    }
+}
+
+impl<D: Disk> Logs<D> {
+    /// Whole batches from the one that holds `from` to the last that ends below `upto`, at most `max_bytes` but at
+    /// least one if there is one. What the log is when this is called counts, not when the future is first polled.
+    ///
+    /// # Errors
+    /// `NotFound` for a log that this shard does not have; the reason of one that was refused; the disk's own.
+    pub fn lease(
+        &self,
+        log: LogId,
+        from: Offset,
+        upto: Offset,
+        max_bytes: u32,
+    ) -> impl Future<Output = io::Result<Lease<D::File>>> + use<D> {
+        let logs = self.clone();
+        let begun = self.begin(log, from, upto, max_bytes);
+        async move {
+            match begun? {
+                Ok(lease) => Ok(lease),
+                Err((log, generation, upto)) => logs.look(&log, generation, from, upto, max_bytes).await,
+            }
+        }
+    }
+
+    /// A lease that the tail alone gives; or what it takes to go through the files.
+    #[allow(clippy::type_complexity, reason = "read once, right above")]
+    fn begin(
+        &self,
+        id: LogId,
+        from: Offset,
+        upto: Offset,
+        max_bytes: u32,
+    ) -> io::Result<Result<Lease<D::File>, (LogRef<D::File>, u64, Offset)>> {
+        let Some(found) = self.log(id) else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("{id}: no such log here")));
+        };
+        let log = found.borrow();
+        if log.segments.is_empty() {
+            return Err(io::Error::other(format!("{id}: refused: {}", log.dead.as_deref().unwrap_or_default())));
+        }
+        let upto = upto.min(log.end);
+        let mut loan = Loan::new(max_bytes);
+        if from >= upto || loan.lend_tail(&log, from, upto) {
+            return Ok(Ok(loan.lease));
+        }
+        let generation = log.generation;
+        drop(log);
+        Ok(Err((found, generation, upto)))
+    }
+
+    async fn look(
+        &self,
+        log: &LogRef<D::File>,
+        generation: u64,
+        from: Offset,
+        upto: Offset,
+        max_bytes: u32,
+    ) -> io::Result<Lease<D::File>> {
+        let mut loan = Loan::new(max_bytes);
+        let result = self.through_files(log, &mut loan, from, upto).await;
+        let mut log = log.borrow_mut();
+        if log.generation != generation {
+            return Ok(Loan::new(0).lease);
+        }
+        result?;
+        for (base, end) in &loan.lent {
+            let segment = log.segment_mut(*base).expect("segments go only with a new generation");
+            segment.sent_upto = segment.sent_upto.max(*end);
+        }
+        Ok(loan.lease)
+    }
+
+    /// Segment by segment up to where the tail begins, then the tail.
+    async fn through_files(
+        &self,
+        log: &LogRef<D::File>,
+        loan: &mut Loan<D::File>,
+        mut from: Offset,
+        upto: Offset,
+    ) -> io::Result<()> {
+        let limit = {
+            let log = log.borrow();
+            log.tail.first().unwrap_or(log.written).min(upto)
+        };
+        while from < limit {
+            let Some((base, whole)) = log.borrow().holding(from).map(|(s, _)| (s.base, s.bytes)) else { return Ok(()) };
+            let file = self.file(log, base).await?;
+            self.indexed(log, base, &file).await?;
+            let span = self.span(log, base, &file, from, limit, loan).await?;
+            let Some(span) = span else { return Ok(()) };
+            loan.lend_file(base, file, &span);
+            if span.end < whole && span.next < limit {
+                return Ok(());
+            }
+            from = span.next;
+        }
+        if from < upto && (loan.is_empty() || loan.room() > 0) {
+            loan.lend_tail(&log.borrow(), from, upto);
+        }
+        Ok(())
+    }
+
+    /// What a segment gives from the batch that holds `from` on; `None` when not even that one.
+    async fn span(
+        &self,
+        log: &LogRef<D::File>,
+        base: Offset,
+        file: &D::File,
+        from: Offset,
+        limit: Offset,
+        loan: &Loan<D::File>,
+    ) -> io::Result<Option<Span>> {
+        let (floor, bytes, next, path) = {
+            let log = log.borrow();
+            // Gone under a new generation, perhaps: then this lease will be an empty one.
+            let Some((segment, next)) = log.holding(base).filter(|(s, _)| s.base == base) else { return Ok(None) };
+            let floor = segment.index.as_ref().map_or(0, |i| i.floor(from));
+            (floor, segment.bytes, next, path(&log.folder, base, LOG))
+        };
+        let mut scan = Scan::new(self.disk(), file.clone(), floor, bytes, STEP);
+        let first = loop {
+            let Some(header) = scan.header().await.map_err(at(&path))? else { return Ok(None) };
+            if header.last_offset() >= from {
+                break header;
+            }
+            scan.skip(&header);
+        };
+        let (start, size) = (scan.at, first.size() as u64);
+        let fits = size <= loan.room() || loan.is_empty();
+        if first.last_offset() >= limit || !fits {
+            return Ok(None);
+        }
+        let most = start + loan.room().max(size);
+        if next <= limit && bytes <= most {
+            return Ok(Some(Span { start, end: bytes, first: size, next }));
+        }
+        scan.skip(&first);
+        let boundary = log.borrow_mut().segment_mut(base).and_then(|s| s.index.as_ref()?.boundary(most, limit));
+        scan.at = scan.at.max(boundary.unwrap_or(0));
+        let mut next = first.next_offset();
+        loop {
+            let Some(header) = scan.header().await.map_err(at(&path))? else { break };
+            next = header.base_offset;
+            if header.last_offset() >= limit || scan.at + header.size() as u64 > most {
+                break;
+            }
+            next = header.next_offset();
+            scan.skip(&header);
+        }
+        Ok(Some(Span { start, end: scan.at, first: size, next }))
+    }
+
+    /// Sees to it that a segment's index is in memory.
+    pub(super) async fn indexed(&self, log: &LogRef<D::File>, base: Offset, file: &D::File) -> io::Result<()> {
+        let (folder, bytes, next) = {
+            let log = log.borrow();
+            let Some((segment, next)) = log.holding(base).filter(|(s, _)| s.base == base && s.index.is_none()) else {
+                return Ok(());
+            };
+            (log.folder.clone(), segment.bytes, next)
+        };
+        let index = match self.load_index(&folder, base, bytes, next).await {
+            Some(index) => index,
+            None => build_index(self.disk(), file, base, bytes).await.map_err(at(&path(&folder, base, LOG)))?,
+        };
+        if let Some(segment) = log.borrow_mut().segment_mut(base) {
+            segment.index.get_or_insert(Box::new(index));
+        }
+        Ok(())
+    }
+
+    /// A closed segment's index from Kafka's files; `None` when it must be made anew.
+    async fn load_index(&self, folder: &str, base: Offset, bytes: u64, next: Offset) -> Option<Index> {
+        let mut contents = Vec::new();
+        for extension in [INDEX, TIMEINDEX] {
+            let file = self.disk().open(&path(folder, base, extension), false).await.ok()?;
+            let length = self.disk().length(&file).await.ok()?;
+            contents.push(self.disk().read(&file, 0, usize::try_from(length).ok()?).await.ok()?);
+        }
+        Index::load(base, bytes, next, &contents[0], &contents[1])
+    }
+}
+
+async fn build_index<D: Disk>(disk: &D, file: &D::File, base: Offset, bytes: u64) -> io::Result<Index> {
+    let mut index = Index::new(base);
+    let mut scan = Scan::new(disk, file.clone(), 0, bytes, STRIDE);
+    while let Some(header) = scan.header().await? {
+        index.add(&header, scan.at);
+        scan.skip(&header);
+    }
+    Ok(index)
+}

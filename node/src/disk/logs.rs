@@ -1,0 +1,308 @@
+//! All logs of one shard, as bytes: the shard's changes go in, completions come out, offsets become bytes.
+//!
+//! Knows no Kafka rule: what is appended, rolled, cut and trimmed is the core's decision. Runs over [`Disk`] alone, on one
+//! thread, without clocks and randomness, so that the simulator runs the same code.
+
+use super::at;
+use super::commit::{Append, Change};
+pub use super::lease::{Lease, Piece};
+use super::names::{LOG, path};
+use super::segment::{Log, LogRef, Segment};
+use super::tail::{Entry, Recent};
+use crate::host::Disk;
+use bytes::Bytes;
+use klamm_core::effect::{Effect, Input};
+use klamm_core::ids::{LogId, Offset};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use tokio::sync::oneshot;
+
+/// How the bytes are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// CRC-32C.
+    pub crc: fn(&[u8]) -> u32,
+    /// The most that an active segment of a synced log is zero-filled ahead, in bytes; 0 for not at all.
+    pub zero_fill: u64,
+    /// After so many synced bytes it is written down that they are: recovery writes what comes after them again.
+    pub mark_every: u64,
+    /// Newest bytes kept in memory for one log.
+    pub log_tail_bytes: u64,
+    /// Newest bytes kept in memory for all logs of the shard, beside those that are not in files yet.
+    pub shard_tail_bytes: u64,
+    /// Segment files kept open.
+    pub open_files: usize,
+}
+
+impl Options {
+    /// What a broker uses, given CRC-32C.
+    #[must_use]
+    pub fn new(crc: fn(&[u8]) -> u32) -> Options {
+        Options {
+            crc,
+            zero_fill: 4 << 20,
+            mark_every: 16 << 20,
+            log_tail_bytes: 256 << 10,
+            shard_tail_bytes: 64 << 20,
+            open_files: 512,
+        }
+    }
+}
+
+/// The logs of one shard.
+#[derive(Debug)]
+pub struct Logs<D: Disk>(Rc<Shard<D>>);
+
+impl<D: Disk> Clone for Logs<D> {
+    fn clone(&self) -> Logs<D> {
+        Logs(self.0.clone())
+    }
+}
+
+struct Shard<D: Disk> {
+    disk: D,
+    options: Options,
+    events: Rc<dyn Fn(Input)>,
+    logs: RefCell<BTreeMap<LogId, LogRef<D::File>>>,
+    /// Open segment files.
+    files: RefCell<Recent<(LogId, Offset)>>,
+    /// Logs with something in their tail.
+    tails: RefCell<Recent<LogId>>,
+    tail_bytes: Cell<u64>,
+}
+
+impl<D: Disk> std::fmt::Debug for Shard<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("options", &self.options).field("logs", &self.logs).finish_non_exhaustive()
+    }
+}
+
+impl<D: Disk> Logs<D> {
+    /// A shard without logs. `events` must not call back.
+    pub(super) fn new(disk: D, options: Options, events: Rc<dyn Fn(Input)>) -> Logs<D> {
+        Logs(Rc::new(Shard {
+            disk,
+            options,
+            events,
+            logs: RefCell::default(),
+            files: RefCell::new(Recent::new()),
+            tails: RefCell::new(Recent::new()),
+            tail_bytes: Cell::new(0),
+        }))
+    }
+
+    /// Takes a change of a log into its FIFO; it ends in one Done or Failed. An appended batch can be leased at once.
+    ///
+    /// # Panics
+    /// For an effect that changes no log, and for an append that does not begin at the log's end.
+    pub fn change(&self, effect: Effect) {
+        let (id, change) = match effect {
+            Effect::Append { log, seq, offset, leader_epoch, batch, sync, roll } => {
+                let header = batch.stamped_header(offset, leader_epoch);
+                let (prefix, rest) = batch.stamp(offset, leader_epoch);
+                let prefix = Bytes::copy_from_slice(&prefix);
+                (log, Change::Append(Append { seq, header, prefix, rest, sync, roll }))
+            }
+            Effect::Open { log, seq, name } => {
+                if self.log(log).is_none() {
+                    self.keep(Log::new(log, name));
+                    (log, Change::Open { seq })
+                } else {
+                    return self.emit(Input::Failed { log, seq, error: format!("{name}: exists already") });
+                }
+            }
+            Effect::Truncate { log, seq, to } => (log, Change::Truncate { seq, to }),
+            Effect::Trim { log, seq, to } => (log, Change::Trim { seq, to }),
+            Effect::Remove { log, seq } => (log, Change::Remove { seq }),
+            Effect::Persist { log, seq, ballot } => (log, Change::Persist { seq, ballot }),
+            Effect::Read { .. }
+            | Effect::Reply { .. }
+            | Effect::Quiet { .. }
+            | Effect::Release { .. }
+            | Effect::Call { .. }
+            | Effect::Answer { .. }
+            | Effect::Publish { .. }
+            | Effect::Close { .. }
+            | Effect::Ready
+            | Effect::Alarm { .. } => panic!("an effect that changes no log"),
+        };
+        let found = self.log(id).unwrap_or_else(|| panic!("{id}: changed before it was opened"));
+        let dead = found.borrow().dead.clone().filter(|_| !found.borrow().draining);
+        if let Some(error) = dead {
+            return self.fail(&found, change, &error);
+        }
+        match change {
+            Change::Append(append) => {
+                self.extend(&found, &append);
+                self.append(&found, append);
+            }
+            Change::Truncate { to, .. } => {
+                let mut log = found.borrow_mut();
+                let before = log.tail.bytes();
+                log.tail.truncate(to);
+                log.end = log.end.min(to);
+                self.count_tail(before, log.tail.bytes());
+                drop(log);
+                self.enqueue(&found, change);
+            }
+            Change::Open { .. }
+            | Change::Trim { .. }
+            | Change::Remove { .. }
+            | Change::Persist { .. }
+            | Change::Close { .. } => self.enqueue(&found, change),
+        }
+    }
+
+    /// Waits for every change, then leaves the files as Kafka's tools read them. Nothing may be changed afterwards.
+    ///
+    /// # Errors
+    /// The first log's that could not be closed; the others are closed all the same.
+    pub async fn close(&self) -> io::Result<()> {
+        let all: Vec<_> = self.0.logs.borrow().values().filter(|l| l.borrow().dead.is_none()).cloned().collect();
+        let mut result = Ok(());
+        for log in all {
+            let (closed, done) = oneshot::channel();
+            self.enqueue(&log, Change::Close { closed });
+            let one = done.await.unwrap_or_else(|_| Err(io::Error::other("closed in the middle of a close")));
+            result = result.and(one);
+        }
+        result
+    }
+
+    /// A batch is readable from now on.
+    fn extend(&self, log: &LogRef<D::File>, append: &Append) {
+        let mut log = log.borrow_mut();
+        let (base, last) = (append.header.base_offset, append.header.last_offset());
+        assert_eq!(base, log.end, "{}: appended at {base}, but the log ends at {}", log.id, log.end);
+        log.end = append.header.next_offset();
+        let entry = Entry { seq: append.seq, base, last, prefix: append.prefix.clone(), rest: append.rest.clone() };
+        self.0.tail_bytes.set(self.0.tail_bytes.get() + entry.size());
+        log.tail.push(entry);
+        let id = log.id;
+        self.0.tails.borrow_mut().touch(&mut log.tail.used, id);
+    }
+
+    /// Brings this log's tail, then the longest unused ones, down to their bounds.
+    pub(super) fn evict_tails(&self, log: &LogRef<D::File>) {
+        let evict = |log: &LogRef<D::File>, bound: u64| {
+            let mut log = log.borrow_mut();
+            let before = log.tail.bytes();
+            log.tail.evict(bound);
+            self.count_tail(before, log.tail.bytes());
+        };
+        evict(log, self.0.options.log_tail_bytes);
+        // Each log is asked once: what is left then is not in files yet.
+        let mut left = self.0.tails.borrow().len();
+        while self.0.tail_bytes.get() > self.0.options.shard_tail_bytes && left > 0 {
+            left -= 1;
+            let Some(id) = self.0.tails.borrow_mut().oldest() else { return };
+            let Some(log) = self.log(id) else { continue };
+            log.borrow_mut().tail.used = 0;
+            evict(&log, 0);
+            let mut log = log.borrow_mut();
+            if log.tail.bytes() > 0 {
+                self.0.tails.borrow_mut().touch(&mut log.tail.used, id);
+            }
+        }
+    }
+
+    fn count_tail(&self, before: u64, after: u64) {
+        self.0.tail_bytes.set(self.0.tail_bytes.get() + after - before);
+    }
+
+    /// A segment's file, open.
+    pub(super) async fn file(&self, log: &LogRef<D::File>, base: Offset) -> io::Result<D::File> {
+        if let Some(file) = self.open_file(&mut log.borrow_mut(), base) {
+            return Ok(file);
+        }
+        let path = path(&log.borrow().folder, base, LOG);
+        let file = self.0.disk.open(&path, false).await.map_err(at(&path))?;
+        let mut it = log.borrow_mut();
+        // Another task may have been faster, or have put another file in its place: then that one counts.
+        let faster = it.segment_mut(base).and_then(|s| s.file.clone());
+        match faster {
+            Some(file) => Ok(file),
+            None => {
+                self.hold(&mut it, base, file.clone());
+                drop(it);
+                self.evict_files();
+                Ok(file)
+            }
+        }
+    }
+
+    /// A segment's file, if it is open.
+    pub(super) fn open_file(&self, log: &mut Log<D::File>, base: Offset) -> Option<D::File> {
+        let id = log.id;
+        let segment = log.segment_mut(base)?;
+        let file = segment.file.clone()?;
+        self.0.files.borrow_mut().touch(&mut segment.used, (id, base));
+        Some(file)
+    }
+
+    /// Keeps a segment's file open.
+    pub(super) fn hold(&self, log: &mut Log<D::File>, base: Offset, file: D::File) {
+        let id = log.id;
+        if let Some(segment) = log.segment_mut(base) {
+            segment.file = Some(file);
+            self.0.files.borrow_mut().touch(&mut segment.used, (id, base));
+        }
+    }
+
+    /// Closes the files that were not used the longest. Whoever is using one has it.
+    fn evict_files(&self) {
+        while self.0.files.borrow().len() > self.0.options.open_files {
+            let Some((id, base)) = self.0.files.borrow_mut().oldest() else { return };
+            let Some(log) = self.log(id) else { continue };
+            let mut log = log.borrow_mut();
+            let closed = log.active().base != base;
+            if let Some(segment) = log.segment_mut(base) {
+                (segment.file, segment.used) = (None, 0);
+                if closed {
+                    segment.index = None;
+                }
+            }
+        }
+    }
+
+    /// A segment's file is not needed any more.
+    pub(super) fn let_go(&self, segment: &mut Segment<D::File>) {
+        segment.file = None;
+        self.0.files.borrow_mut().forget(&mut segment.used);
+    }
+
+    pub(super) fn log(&self, id: LogId) -> Option<LogRef<D::File>> {
+        self.0.logs.borrow().get(&id).cloned()
+    }
+
+    pub(super) fn keep(&self, log: Log<D::File>) {
+        let id = log.id;
+        let before = self.0.logs.borrow_mut().insert(id, Rc::new(RefCell::new(log)));
+        assert!(before.is_none(), "{id}: kept twice");
+    }
+
+    /// A log is gone.
+    pub(super) fn forget(&self, id: LogId) {
+        let Some(log) = self.0.logs.borrow_mut().remove(&id) else { return };
+        let mut log = log.borrow_mut();
+        log.segments.iter_mut().for_each(|s| self.let_go(s));
+        let before = log.tail.bytes();
+        log.tail.truncate(Offset(0));
+        self.count_tail(before, 0);
+        self.0.tails.borrow_mut().forget(&mut log.tail.used);
+    }
+
+    pub(super) fn emit(&self, event: Input) {
+        (self.0.events)(event);
+    }
+
+    pub(super) fn disk(&self) -> &D {
+        &self.0.disk
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.0.options
+    }
+}

@@ -1,0 +1,177 @@
+//! Questions to one log that need its bytes: batches for the core itself, and records by time.
+//!
+//! Compressed records stay closed (the broker has no codec): there the answer is exact to the batch. Its first record
+//! stands for the one looked for, which is never after what was asked; the largest timestamp is its last record's.
+
+use super::logs::{Logs, Piece};
+use super::segment::LogRef;
+use crate::host::Disk;
+use bytes::{Bytes, BytesMut};
+use klamm_core::effect::{Lookup, Query};
+use klamm_core::ids::{LeaderEpoch, LogId, Offset, Timestamp};
+use klamm_core::record::{Batch, Codec, Corrupt, batches, records};
+use std::future::Future;
+use std::io;
+
+/// Bytes looked through at once.
+const CHUNK: u32 = 256 << 10;
+
+/// A record: its offset, timestamp and leader epoch.
+type Found = (Offset, Timestamp, LeaderEpoch);
+
+impl<D: Disk> Logs<D> {
+    /// Answers a question.
+    pub fn look_up(&self, log: LogId, query: Query) -> impl Future<Output = Lookup> + use<D> {
+        let this = self.clone();
+        async move {
+            let found = match query {
+                Query::Batches { from, upto, max_bytes } => {
+                    this.read(log, from, upto, max_bytes).await.map(Lookup::Batches)
+                }
+                Query::Timestamp { at, upto } => this.first_since(log, at, upto).await.map(Lookup::Record),
+                Query::MaxTimestamp { upto } => this.newest(log, upto).await.map(Lookup::Record),
+            };
+            found.unwrap_or_else(|error| Lookup::Failed(error.to_string()))
+        }
+    }
+
+    /// The bytes of a lease.
+    async fn read(&self, log: LogId, from: Offset, upto: Offset, max_bytes: u32) -> io::Result<Bytes> {
+        let lease = self.lease(log, from, upto, max_bytes).await?;
+        let mut all = BytesMut::new();
+        for piece in &lease.pieces {
+            match piece {
+                Piece::Bytes(bytes) => all.extend_from_slice(bytes),
+                Piece::File { file, at, len } => {
+                    let bytes = self.disk().read(file, *at, *len as usize).await?;
+                    if bytes.len() < *len as usize {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    all.extend_from_slice(&bytes);
+                }
+            }
+        }
+        Ok(all.freeze())
+    }
+
+    /// The first batch in a range of offsets that is right.
+    async fn first_batch(
+        &self,
+        log: LogId,
+        mut from: Offset,
+        upto: Offset,
+        mut right: impl FnMut(&Batch) -> bool,
+    ) -> io::Result<Option<Batch>> {
+        while from < upto {
+            let mut end = from;
+            for batch in batches(self.read(log, from, upto, CHUNK).await?) {
+                let batch = batch.map_err(odd)?;
+                if right(&batch) {
+                    return Ok(Some(batch));
+                }
+                end = batch.header.next_offset();
+            }
+            if end == from {
+                break;
+            }
+            from = end;
+        }
+        Ok(None)
+    }
+
+    /// The first record at or after a time.
+    async fn first_since(&self, log: LogId, at: Timestamp, upto: Offset) -> io::Result<Option<Found>> {
+        let Some(it) = self.log(log) else { return Err(io::ErrorKind::NotFound.into()) };
+        let (start, base) = {
+            let it = it.borrow();
+            (it.marks.log_start_offset, it.segments.iter().find(|s| s.max_timestamp >= at).map(|s| s.base))
+        };
+        let from = match base {
+            Some(base) => self.floor_of_time(&it, base, at).await?,
+            None => it.borrow().written,
+        };
+        let batch = self.first_batch(log, from.max(start), upto, |b| first_since(b, at, start).is_some()).await?;
+        Ok(batch.and_then(|b| first_since(&b, at, start)))
+    }
+
+    async fn floor_of_time(&self, log: &LogRef<D::File>, base: Offset, at: Timestamp) -> io::Result<Offset> {
+        let file = self.file(log, base).await?;
+        self.indexed(log, base, &file).await?;
+        let mut it = log.borrow_mut();
+        Ok(it.segment_mut(base).and_then(|s| s.index.as_ref()).map_or(base, |i| i.floor_of_time(at)))
+    }
+
+    /// The record with the largest timestamp; the first one of several.
+    async fn newest(&self, log: LogId, upto: Offset) -> io::Result<Option<Found>> {
+        let Some(it) = self.log(log) else { return Err(io::ErrorKind::NotFound.into()) };
+        let (start, written, mut parts) = {
+            let it = it.borrow();
+            let ends = it.segments.iter().skip(1).map(|s| s.base).chain([it.written]);
+            let parts: Vec<_> = it.segments.iter().zip(ends).map(|(s, end)| (s.max_timestamp, s.base, end)).collect();
+            (it.marks.log_start_offset, it.written, parts)
+        };
+        let mut best = self.newest_in(log, written.max(start), upto, Timestamp(i64::MAX)).await?;
+        parts.sort_by_key(|(max, base, _)| (std::cmp::Reverse(*max), *base));
+        for (max, base, end) in parts {
+            if best.is_some_and(|b| b.1 > max) {
+                break;
+            }
+            let floor = self.floor_of_time(&it, base, max).await?;
+            let end = end.min(upto);
+            let mut found = self.newest_in(log, floor.max(start), end, max).await?;
+            if found.is_none_or(|f| f.1 < max) {
+                // That batch is not below `upto`, or not above the log's start.
+                found = self.newest_in(log, base.max(start), end, max).await?;
+            }
+            let better = |f: &Found| best.is_none_or(|b| f.1 > b.1 || (f.1 == b.1 && f.0 < b.0));
+            best = found.filter(better).or(best);
+        }
+        Ok(best)
+    }
+
+    /// The newest record of a range of offsets; the search ends at a timestamp that nothing there exceeds.
+    async fn newest_in(&self, log: LogId, from: Offset, upto: Offset, most: Timestamp) -> io::Result<Option<Found>> {
+        let mut best: Option<Batch> = None;
+        self.first_batch(log, from, upto, |batch| {
+            if best.as_ref().is_none_or(|b| batch.header.max_timestamp > b.header.max_timestamp) {
+                best = Some(batch.clone());
+            }
+            batch.header.max_timestamp >= most
+        })
+        .await?;
+        Ok(best.map(|b| newest(&b, from)))
+    }
+}
+
+fn odd(Corrupt(text): Corrupt) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// The first record of a batch at or after a time, not below the log's start.
+fn first_since(batch: &Batch, at: Timestamp, start: Offset) -> Option<Found> {
+    let header = &batch.header;
+    if header.max_timestamp < at {
+        return None;
+    }
+    if header.codec() != Some(Codec::None) {
+        let exact = header.base_timestamp >= at;
+        let timestamp = if exact { header.base_timestamp } else { header.max_timestamp };
+        return Some((header.base_offset.max(start), timestamp, header.leader_epoch));
+    }
+    let mut all = records(batch.bytes()).map_while(Result::ok);
+    let record = all.find(|r| r.timestamp >= at && r.offset >= start)?;
+    Some((record.offset, record.timestamp, header.leader_epoch))
+}
+
+/// The newest record of a batch, not below an offset if there is such a one.
+fn newest(batch: &Batch, start: Offset) -> Found {
+    let header = &batch.header;
+    let plain = header.codec() == Some(Codec::None);
+    let all = plain.then(|| records(batch.bytes()).map_while(Result::ok)).into_iter().flatten();
+    let newest = all.filter(|r| r.offset >= start).fold(None, |best: Option<(Offset, Timestamp)>, r| match best {
+        Some(b) if b.1 >= r.timestamp => best,
+        Some(_) | None => Some((r.offset, r.timestamp)),
+    });
+    let (offset, timestamp) = newest.unwrap_or((header.last_offset(), header.max_timestamp));
+    (offset, timestamp, header.leader_epoch)
+}

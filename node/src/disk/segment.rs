@@ -1,0 +1,202 @@
+//! What is known of one log's files: its segments, how far they are written and synced, and who was shown what.
+//!
+//! `start ≤ written ≤ end`: the file holds batches up to `written`, the tail all from there to `end`. Below `synced`
+//! everything is on the device; below `marks.flushed` a crash may rely on it.
+//!
+//! `sendfile` passes pages by reference, so bytes that were "sent" are still read later. Below `sent_upto` a file is
+//! therefore never cut in place: it is replaced, and whoever holds the old one keeps the old bytes.
+
+use super::commit::{Change, Chore};
+use super::index::Index;
+use super::tail::Tail;
+use klamm_core::ids::{LogId, Offset, Seq, Timestamp};
+use klamm_core::log::{Checkpoint, Segment as Summary};
+use klamm_core::record::Header;
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// A log, shared by the tasks that work on it.
+pub(super) type LogRef<F> = Rc<RefCell<Log<F>>>;
+
+/// What a crash may rely on; the small file `marks`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Marks {
+    /// First readable offset; segments wholly below it are gone, or going.
+    pub(super) log_start_offset: Offset,
+    /// Everything below is on the device.
+    pub(super) flushed: Offset,
+    /// From `flushed` on every batch was written by a synced group, one group after the other: only the last one can
+    /// be torn.
+    pub(super) strict: bool,
+    /// A truncation to here has begun: what is at and above it no longer counts.
+    pub(super) cut: Option<Offset>,
+}
+
+/// One segment.
+#[derive(Debug)]
+pub(super) struct Segment<F> {
+    pub(super) base: Offset,
+    /// Bytes of batches in the file.
+    pub(super) bytes: u64,
+    /// The largest timestamp, or -1.
+    pub(super) max_timestamp: Timestamp,
+    /// The file's length: batches, then zeros.
+    pub(super) length: u64,
+    /// Up to here its pages may still be on their way to a reader.
+    pub(super) sent_upto: u64,
+    /// Loaded when it is needed.
+    pub(super) index: Option<Box<Index>>,
+    /// Opened when it is needed.
+    pub(super) file: Option<F>,
+    /// The file's place among the shard's open ones.
+    pub(super) used: u64,
+}
+
+impl<F> Segment<F> {
+    /// A file that holds nothing yet.
+    pub(super) fn new(base: Offset) -> Segment<F> {
+        Segment {
+            base,
+            bytes: 0,
+            max_timestamp: Timestamp(-1),
+            length: 0,
+            sent_upto: 0,
+            index: Some(Box::new(Index::new(base))),
+            file: None,
+            used: 0,
+        }
+    }
+
+    /// One that was closed.
+    pub(super) fn closed(summary: &Summary) -> Segment<F> {
+        Segment {
+            bytes: summary.bytes,
+            length: summary.bytes,
+            max_timestamp: summary.max_timestamp,
+            index: None,
+            ..Segment::new(summary.base)
+        }
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        Summary { base: self.base, bytes: self.bytes, max_timestamp: self.max_timestamp }
+    }
+
+    /// A batch was written at its end.
+    pub(super) fn grow(&mut self, header: &Header) {
+        if let Some(index) = &mut self.index {
+            index.add(header, self.bytes);
+        }
+        self.bytes += header.size() as u64;
+        self.length = self.length.max(self.bytes);
+        self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+    }
+}
+
+/// One log of this shard.
+#[derive(Debug)]
+pub(super) struct Log<F> {
+    pub(super) id: LogId,
+    pub(super) topic: String,
+    /// Empty until it is made.
+    pub(super) folder: String,
+    /// By base; the last one is the active one. Empty only while the log is refused.
+    pub(super) segments: Vec<Segment<F>>,
+    /// The offset after all changes taken in.
+    pub(super) end: Offset,
+    /// The offset after the last batch in the file.
+    pub(super) written: Offset,
+    /// Everything below is on the device.
+    pub(super) synced: Offset,
+    /// Bytes synced since the last mark.
+    pub(super) unmarked: u64,
+    /// As on the disk.
+    pub(super) marks: Marks,
+    /// Whether there is something for a clean close to do.
+    pub(super) touched: bool,
+    pub(super) tail: Tail,
+    /// Changes not begun. Bounded by the core's credits.
+    pub(super) queue: VecDeque<Change>,
+    /// A task works on the queue.
+    pub(super) draining: bool,
+    pub(super) chore: Option<Chore>,
+    /// Why it takes no change any more.
+    pub(super) dead: Option<String>,
+    /// Counts truncations, trims and the removal: a lease that meets another one than it began with gives nothing.
+    pub(super) generation: u64,
+}
+
+impl<F> Log<F> {
+    /// An empty log.
+    pub(super) fn new(id: LogId, topic: String) -> Log<F> {
+        Log {
+            id,
+            topic,
+            folder: String::new(),
+            segments: vec![Segment::new(Offset(0))],
+            end: Offset(0),
+            written: Offset(0),
+            synced: Offset(0),
+            unmarked: 0,
+            marks: Marks::default(),
+            touched: false,
+            tail: Tail::default(),
+            queue: VecDeque::new(),
+            draining: false,
+            chore: None,
+            dead: None,
+            generation: 0,
+        }
+    }
+
+    /// A log that recovery refused.
+    pub(super) fn refused(id: LogId, topic: String, why: String) -> Log<F> {
+        Log { segments: Vec::new(), dead: Some(why), ..Log::new(id, topic) }
+    }
+
+    pub(super) fn active(&self) -> &Segment<F> {
+        self.segments.last().expect("a log that takes changes has an active segment")
+    }
+
+    pub(super) fn active_mut(&mut self) -> &mut Segment<F> {
+        self.segments.last_mut().expect("a log that takes changes has an active segment")
+    }
+
+    pub(super) fn segment_mut(&mut self, base: Offset) -> Option<&mut Segment<F>> {
+        self.segments.iter_mut().rfind(|s| s.base == base)
+    }
+
+    /// The segment that holds an offset, and the first offset after it.
+    pub(super) fn holding(&self, offset: Offset) -> Option<(&Segment<F>, Offset)> {
+        let after = self.segments.partition_point(|s| s.base <= offset);
+        let next = self.segments.get(after).map_or(self.written, |s| s.base);
+        self.segments.get(after.checked_sub(1)?).map(|s| (s, next))
+    }
+
+    /// The state below a new segment, with the segments as they are in files.
+    pub(super) fn closing(&self, mut state: Checkpoint) -> Checkpoint {
+        assert_eq!(state.at, self.written, "{}: a roll begins where the files end", self.id);
+        state.segments = self.segments.iter().map(Segment::summary).collect();
+        state.log_start_offset = state.log_start_offset.max(self.marks.log_start_offset);
+        state
+    }
+
+    /// The group's batches are in the file.
+    pub(super) fn land(&mut self, headers: impl Iterator<Item = (Seq, Header)>, synced: bool) {
+        for (seq, header) in headers {
+            assert_eq!(header.base_offset, self.written, "{}: batches are written without gaps", self.id);
+            self.active_mut().grow(&header);
+            self.written = header.next_offset();
+            self.tail.landed(seq);
+            if synced {
+                self.unmarked += header.size() as u64;
+            }
+        }
+        self.touched = true;
+        if synced {
+            self.synced = self.written;
+        }
+    }
+}

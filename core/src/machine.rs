@@ -96,8 +96,10 @@ impl<M: Machine> Decision<M> {
 
 /// A state machine on a replicated log.
 pub trait Machine: Default + Debug {
-    /// What it is asked or told; expiry and answers to its work are commands too.
+    /// What it is asked: someone waits for an answer.
     type Command: Debug;
+    /// What it is told, and nobody waits: answers to its work, changes of metadata.
+    type Event: Debug;
     /// What changes it.
     type Record: Stored + Debug;
     /// What it answers.
@@ -107,8 +109,11 @@ pub trait Machine: Default + Debug {
     /// What dies with leadership: timers, kept callers.
     type Soft: Default + Debug;
 
-    /// Decides. A caller may be kept in `soft` and answered by any later command.
+    /// Decides on a question. The caller may be kept in `soft` and answered by any later decision.
     fn decide(&self, soft: &mut Self::Soft, cx: &mut Cx<'_>, caller: Caller, command: Self::Command) -> Decision<Self>;
+
+    /// Decides on news.
+    fn hear(&self, soft: &mut Self::Soft, cx: &mut Cx<'_>, event: Self::Event) -> Decision<Self>;
 
     /// Takes in one entry of the log.
     fn apply(&mut self, offset: Offset, entry: Entry<Self::Record>);

@@ -197,7 +197,12 @@ fn in_order(partition: &Partition, sends: &BTreeMap<u64, Send>, log: &[(i64, u64
     Ok(())
 }
 
-fn violation(property: &'static str, partition: &Partition, fact: String, contradiction: String) -> Violation {
+fn violation(
+    property: &'static str,
+    partition: &Partition,
+    fact: impl std::fmt::Display,
+    contradiction: String,
+) -> Violation {
     Violation { property, fact: format!("{}-{}: {fact}", partition.0, partition.1), contradiction }
 }
 

@@ -158,6 +158,7 @@ fn leader_change(log: LogId, leader: i32) -> MetadataRecord {
 
 impl Machine for Controller {
     type Command = Command;
+    type Event = core::convert::Infallible;
     type Record = MetadataRecord;
     type Reply = Reply;
     type Work = core::convert::Infallible;
@@ -176,6 +177,10 @@ impl Machine for Controller {
             Command::AllocateProducerIds { broker } => self.allocate(broker),
         };
         Decision::append(records, caller, reply)
+    }
+
+    fn hear(&self, _soft: &mut (), _cx: &mut Cx<'_>, event: Self::Event) -> Decision<Self> {
+        match event {}
     }
 
     fn apply(&mut self, _offset: Offset, entry: Entry<MetadataRecord>) {

@@ -5,6 +5,13 @@
 //! included, [`Outcome::NotCoordinator`]; what the old leader decided and did not commit goes with its machine, so
 //! nothing is ever rolled back. Emits no effects: the shard appends [`Turn::batch`] and says when it is committed.
 
+#[cfg(test)]
+mod barrier;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod markers;
+
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -191,6 +198,16 @@ impl<M: Machine> Coordinator<M> {
         }
         self.callers.insert(caller);
         let decision = self.machine.decide(&mut self.soft, cx, caller, command);
+        self.take(decision, cx.now.wall, log)
+    }
+
+    /// News for the machine. A replica that does not lead has no use for them: the next leader asks again for what is
+    /// owed.
+    pub fn tell(&mut self, cx: &mut Cx<'_>, event: M::Event, log: LogEnds) -> Turn<M> {
+        if self.phase != Phase::Active {
+            return Turn::default();
+        }
+        let decision = self.machine.hear(&mut self.soft, cx, event);
         self.take(decision, cx.now.wall, log)
     }
 

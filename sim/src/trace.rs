@@ -1,0 +1,259 @@
+//! One line an input, one line an effect: what golden transcripts and traces of runs are made of.
+
+use klamm_core::effect::{Answer, Call, Effect, FetchResult, Input, Lookup, Query, Range};
+use klamm_core::ids::{Offset, Timestamp};
+use klamm_core::record::Batch;
+use klamm_core::wire::{MetadataRecord, Request, Response, error};
+
+/// An input, in one line.
+#[must_use]
+pub fn input(input: &Input) -> String {
+    match input {
+        Input::Recovered { log, name, found: Ok(found) } => {
+            let ballot =
+                found.ballot.map_or(String::new(), |b| format!(" ballot epoch={} for={}", b.epoch, b.voted_for));
+            let state = &found.state;
+            format!(
+                "recovered {name} {log} {}..{} epoch={}{ballot}",
+                state.log_start_offset,
+                state.at,
+                state.last_epoch()
+            )
+        }
+        Input::Recovered { log, name, found: Err(reason) } => format!("recovered {name} {log} refused: {reason}"),
+        Input::Started => "started".into(),
+        Input::Opened { conn } => format!("opened #{conn}"),
+        Input::Request { conn, correlation, request } => {
+            format!("request #{conn}/{correlation} {}", self::request(request))
+        }
+        Input::Closed { conn } => format!("closed #{conn}"),
+        Input::Call { from, image, correlation, call } => {
+            format!("call from={from} ?{correlation} image={image} {}", self::call(call))
+        }
+        Input::Answer { correlation, answer } => format!("answer ?{correlation} {}", self::answer(answer)),
+        Input::Done { log, seq } => format!("done {log} seq={seq}"),
+        Input::Failed { log, seq, error } => format!("failed {log} seq={seq} {error}"),
+        Input::Read { ticket, found } => format!("read ticket={ticket} {}", lookup(found)),
+        Input::Committed { upto, records } => format!("committed upto={upto} {}", metadata(records)),
+        Input::Tick => "tick".into(),
+    }
+}
+
+/// An effect, in one line.
+#[must_use]
+pub fn effect(effect: &Effect) -> String {
+    match effect {
+        Effect::Open { log, seq, name } => format!("open {name} {log} seq={seq}"),
+        Effect::Append { log, seq, offset, leader_epoch, batch, sync, roll } => format!(
+            "append {log} seq={seq} offset={offset} epoch={leader_epoch} {}{}{}",
+            self::batch(batch),
+            if *sync { " sync" } else { "" },
+            if roll.is_some() { " roll" } else { "" }
+        ),
+        Effect::Truncate { log, seq, to } => format!("truncate {log} seq={seq} to={to}"),
+        Effect::Trim { log, seq, to } => format!("trim {log} seq={seq} to={to}"),
+        Effect::Remove { log, seq } => format!("remove {log} seq={seq}"),
+        Effect::Persist { log, seq, ballot } => {
+            format!("persist {log} seq={seq} ballot epoch={} for={}", ballot.epoch, ballot.voted_for)
+        }
+        Effect::Read { ticket, log, query } => format!("read ticket={ticket} {log} {}", self::query(query)),
+        Effect::Reply { conn, correlation, response, ranges, .. } => {
+            format!("reply #{conn}/{correlation} {}{}", self::response(response), list(ranges, range))
+        }
+        Effect::Quiet { conn, correlation } => format!("quiet #{conn}/{correlation}"),
+        Effect::Call { to, image, correlation, call } => {
+            format!("call to={to} ?{correlation} image={image} {}", self::call(call))
+        }
+        Effect::Answer { to, correlation, answer } => format!("answer to={to} ?{correlation} {}", self::answer(answer)),
+        Effect::Publish { upto, records } => format!("publish upto={upto} {}", metadata(records)),
+        Effect::Release { lease } => format!("release lease={lease}"),
+        Effect::Close { conn, reason } => format!("close #{conn}: {reason}"),
+        Effect::Ready => "ready".into(),
+        Effect::Alarm { log, reason } => format!("ALARM {log}: {reason}"),
+    }
+}
+
+fn list<T>(items: &[T], show: impl Fn(&T) -> String) -> String {
+    items.iter().map(|item| format!(" {}", show(item))).collect()
+}
+
+fn error(code: i16) -> String {
+    if code == error::NONE { "ok".into() } else { error::name(code).to_owned() }
+}
+
+fn batch(batch: &Batch) -> String {
+    let h = &batch.header;
+    let producer = if h.producer_id.0 < 0 {
+        String::new()
+    } else {
+        format!(" producer={}/{} sequence={}", h.producer_id, h.producer_epoch, h.base_sequence)
+    };
+    let control = if h.is_control() { " control" } else { "" };
+    format!("records={}{producer}{control}", h.count)
+}
+
+fn range(range: &Range) -> String {
+    match range {
+        Range::Local { log, from, upto, .. } => format!("[{log} {from}..{upto}]"),
+        Range::Leased { lease, bytes, .. } => format!("[lease={lease} bytes={bytes}]"),
+    }
+}
+
+fn query(query: &Query) -> String {
+    match query {
+        Query::Batches { from, upto, .. } => format!("batches {from}..{upto}"),
+        Query::Timestamp { at, upto } => format!("timestamp>={at} below {upto}"),
+        Query::MaxTimestamp { upto } => format!("max-timestamp below {upto}"),
+    }
+}
+
+fn lookup(found: &Lookup) -> String {
+    match found {
+        Lookup::Batches(bytes) => {
+            let headers: Vec<Offset> =
+                klamm_core::record::batches(bytes.clone()).flatten().map(|b| b.header.base_offset).collect();
+            format!("batches at{}", list(&headers, ToString::to_string))
+        }
+        Lookup::Record(Some((offset, Timestamp(at), epoch))) => {
+            format!("record offset={offset} timestamp={at} epoch={epoch}")
+        }
+        Lookup::Record(None) => "no record".into(),
+        Lookup::Failed(reason) => format!("failed: {reason}"),
+    }
+}
+
+fn request(request: &Request) -> String {
+    match request {
+        Request::Produce(r) => {
+            let parts = r.topic_data.iter().flat_map(|t| t.partition_data.iter().map(move |p| (&t.name, p)));
+            let parts: Vec<String> = parts
+                .map(|(name, p)| format!("{name}-{} {} bytes", p.index, p.records.as_ref().map_or(0, |b| b.len())))
+                .collect();
+            format!("produce acks={}{}", r.acks, list(&parts, Clone::clone))
+        }
+        Request::Fetch(r) => {
+            let parts = r.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.topic, p)));
+            let parts: Vec<String> =
+                parts.map(|(name, p)| format!("{name}-{}@{}", p.partition, p.fetch_offset)).collect();
+            format!("fetch min={} wait={}ms{}", r.min_bytes, r.max_wait_ms, list(&parts, Clone::clone))
+        }
+        Request::CreateTopics(r) => {
+            format!("create-topics{}", list(&r.topics, |t| format!("{}*{}", t.name, t.num_partitions)))
+        }
+        Request::Metadata(r) => match &r.topics {
+            None => "metadata all".into(),
+            Some(topics) => {
+                format!("metadata{}", list(topics, |t| t.name.clone().unwrap_or_else(|| t.topic_id.to_string())))
+            }
+        },
+        Request::ListOffsets(r) => {
+            let parts = r.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.name, p)));
+            let parts: Vec<String> =
+                parts.map(|(name, p)| format!("{name}-{}@{}", p.partition_index, p.timestamp)).collect();
+            format!("list-offsets{}", list(&parts, Clone::clone))
+        }
+        Request::InitProducerId(_) => "init-producer-id".into(),
+        Request::ApiVersions(_) => "api-versions".into(),
+        Request::UnsupportedApiVersions => "api-versions of a version to come".into(),
+    }
+}
+
+fn response(response: &Response) -> String {
+    match response {
+        Response::Produce(r) => {
+            let parts = r.responses.iter().flat_map(|t| t.partition_responses.iter().map(move |p| (&t.name, p)));
+            let parts: Vec<String> = parts
+                .map(|(name, p)| format!("{name}-{} {} offset={}", p.index, error(p.error_code), p.base_offset))
+                .collect();
+            format!("produced{}", list(&parts, Clone::clone))
+        }
+        Response::Fetch(r) => {
+            let parts = r.responses.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.topic, p)));
+            let parts: Vec<String> = parts
+                .map(|(name, p)| {
+                    format!("{name}-{} {} high-watermark={}", p.partition_index, error(p.error_code), p.high_watermark)
+                })
+                .collect();
+            format!("fetched{}", list(&parts, Clone::clone))
+        }
+        Response::CreateTopics(r) => {
+            format!("created{}", list(&r.topics, |t| format!("{} {}", t.name, error(t.error_code))))
+        }
+        Response::Metadata(r) => {
+            let topic = |t: &klamm_core::wire::MetadataResponseTopic| {
+                let leaders: Vec<i32> = t.partitions.iter().map(|p| p.leader_id).collect();
+                format!("{} {} leaders={leaders:?}", t.name.clone().unwrap_or_default(), error(t.error_code))
+            };
+            format!("metadata brokers={}{}", r.brokers.len(), list(&r.topics, topic))
+        }
+        Response::ListOffsets(r) => {
+            let parts = r.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.name, p)));
+            let parts: Vec<String> = parts
+                .map(|(name, p)| format!("{name}-{} {} offset={}", p.partition_index, error(p.error_code), p.offset))
+                .collect();
+            format!("offsets{}", list(&parts, Clone::clone))
+        }
+        Response::InitProducerId(r) => {
+            format!("producer-id {} {}/{}", error(r.error_code), r.producer_id, r.producer_epoch)
+        }
+        Response::ApiVersions(r) => format!("api-versions {} of {} APIs", error(r.error_code), r.api_keys.len()),
+    }
+}
+
+fn call(call: &Call) -> String {
+    match call {
+        Call::Produce { acks, parts, .. } => {
+            format!("produce acks={acks}{}", list(parts, |p| format!("{} {} bytes", p.log, p.records.len())))
+        }
+        Call::Fetch { min_bytes, max_wait_ms, parts } => {
+            format!("fetch min={min_bytes} wait={max_wait_ms}ms{}", list(parts, |p| format!("{}@{}", p.log, p.offset)))
+        }
+        Call::Settle { fetch } => format!("settle ?{fetch}"),
+        Call::ListOffsets { parts } => format!("list-offsets{}", list(parts, |p| format!("{}@{}", p.log, p.timestamp))),
+        Call::CreateTopics { request } => format!("create-topics{}", list(&request.topics, |t| t.name.clone())),
+        Call::AllocateProducerIds => "allocate-producer-ids".into(),
+        Call::ImageAt { upto } => format!("image-at {upto}"),
+    }
+}
+
+fn answer(answer: &Answer) -> String {
+    let fetched = |r: &FetchResult| {
+        format!("{}{}", error(r.error), r.range.as_ref().map_or(String::new(), |r| format!(" {}", range(r))))
+    };
+    match answer {
+        Answer::Produce(results) => {
+            format!("produced{}", list(results, |r| format!("{} offset={}", error(r.error), r.base_offset)))
+        }
+        Answer::FetchProgress { bytes } => format!("fetch-progress {bytes} bytes"),
+        Answer::Fetch { results } => format!("fetched{}", list(results, fetched)),
+        Answer::ListOffsets(results) => {
+            format!("offsets{}", list(results, |r| format!("{} {}", error(r.error), r.offset)))
+        }
+        Answer::CreateTopics(r) => {
+            format!("created{}", list(&r.topics, |t| format!("{} {}", t.name, error(t.error_code))))
+        }
+        Answer::ProducerIds(Ok((first, count))) => format!("producer-ids {first}+{count}"),
+        Answer::ProducerIds(Err(code)) => format!("producer-ids {}", error(*code)),
+    }
+}
+
+fn metadata(records: &[MetadataRecord]) -> String {
+    let record = |r: &MetadataRecord| match r {
+        MetadataRecord::RegisterBroker(r) => format!("register(broker={} epoch={})", r.broker_id, r.broker_epoch),
+        MetadataRecord::BrokerRegistrationChange(r) => {
+            format!("registration(broker={} fenced={})", r.broker_id, r.fenced)
+        }
+        MetadataRecord::Topic(r) => format!("topic({} {})", r.name, r.topic_id),
+        MetadataRecord::Partition(r) => {
+            format!("partition({} leader={} epoch={})", r.partition_id, r.leader, r.leader_epoch)
+        }
+        MetadataRecord::PartitionChange(r) => format!("change({} leader={})", r.partition_id, r.leader),
+        MetadataRecord::Config(r) => {
+            format!("config({} {}={})", r.resource_name, r.name, r.value.as_deref().unwrap_or("null"))
+        }
+        MetadataRecord::ProducerIds(r) => format!("producer-ids(next={})", r.next_producer_id),
+        MetadataRecord::FeatureLevel(r) => format!("feature({}={})", r.name, r.feature_level),
+        MetadataRecord::NoOp(_) => "no-op".into(),
+    };
+    list(records, record).trim_start().to_owned()
+}

@@ -1,0 +1,352 @@
+//! Transcripts of `Shard::step`, to be read as a story: `tests/golden/*.txt`. `KLAMM_GOLDEN=rewrite` rewrites them.
+//!
+//! `>` is what a shard is told, `<` what it wants done. The disk of these stories does what it is told when the story
+//! says so; nothing else stands between two lines.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use bytes::Bytes;
+use klamm_core::effect::{Config, Effect, Input};
+use klamm_core::ids::{
+    BrokerId, ConnectionId, Instant, LogId, Now, ProducerEpoch, ProducerId, Sequence, ShardIndex, Timestamp, Uuid,
+};
+use klamm_core::log::{Checkpoint, Found};
+use klamm_core::record::{Batch, Builder};
+use klamm_core::shard::Shard;
+use klamm_core::wire::{
+    CreatableTopic, CreateTopicsRequest, FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest,
+    MetadataRequest, MetadataRequestTopic, PartitionProduceData, ProduceRequest, Request, TopicProduceData,
+};
+use klamm_sim::trace;
+
+const CONN: ConnectionId = ConnectionId(1);
+const T0: i64 = 1_700_000_000_000;
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    u32::try_from(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes)).expect("32 bits")
+}
+
+/// A disk that keeps what it is told, in the terms of the seam.
+#[derive(Default)]
+struct Disk {
+    logs: Vec<(LogId, String, Found, Vec<Bytes>)>,
+}
+
+impl Disk {
+    fn log(&mut self, id: LogId) -> &mut (LogId, String, Found, Vec<Bytes>) {
+        self.logs.iter_mut().find(|l| l.0 == id).expect("the log was opened")
+    }
+
+    /// Does a change; gives the input that ends it.
+    fn change(&mut self, effect: &Effect) -> Option<Input> {
+        match effect {
+            Effect::Open { log, seq, name } => {
+                let found = Found { state: Checkpoint::empty(), ..Found::default() };
+                self.logs.push((*log, name.clone(), found, Vec::new()));
+                Some(Input::Done { log: *log, seq: *seq })
+            }
+            Effect::Append { log, seq, offset, leader_epoch, batch, roll, .. } => {
+                let (_, _, found, bytes) = self.log(*log);
+                found.state.fold(&batch.stamped_header(*offset, *leader_epoch), roll.is_some());
+                let (prefix, rest) = batch.stamp(*offset, *leader_epoch);
+                bytes.push([&prefix[..], &rest[..]].concat().into());
+                Some(Input::Done { log: *log, seq: *seq })
+            }
+            Effect::Persist { log, seq, ballot } => {
+                self.log(*log).2.ballot = Some(*ballot);
+                Some(Input::Done { log: *log, seq: *seq })
+            }
+            Effect::Read { ticket, log, query: klamm_core::effect::Query::Batches { from, upto, .. } } => {
+                let (_, _, _, batches) = self.log(*log);
+                let wanted = |b: &&Bytes| {
+                    let batch = Batch::stored((*b).clone(), crc32c).expect("a batch that was appended");
+                    batch.header.next_offset() > *from && batch.header.base_offset < *upto
+                };
+                let bytes: Vec<u8> = batches.iter().filter(wanted).flat_map(|b| b.to_vec()).collect();
+                Some(Input::Read { ticket: *ticket, found: klamm_core::effect::Lookup::Batches(bytes.into()) })
+            }
+            _ => None,
+        }
+    }
+}
+
+struct Story {
+    name: &'static str,
+    text: String,
+    shards: Vec<Shard>,
+    disk: Disk,
+    ms: u64,
+    correlation: i32,
+    /// Effects for the disk that wait for the story to let them happen.
+    waiting: Vec<(usize, Effect)>,
+}
+
+impl Story {
+    fn new(name: &'static str, shards: u16) -> Story {
+        let mut story = Story {
+            name,
+            text: String::new(),
+            shards: Vec::new(),
+            disk: Disk::default(),
+            ms: 0,
+            correlation: 0,
+            waiting: Vec::new(),
+        };
+        story.boot(shards, 1);
+        story
+    }
+
+    fn boot(&mut self, shards: u16, life: u64) {
+        self.waiting.clear();
+        let config = |shard| Config {
+            broker: BrokerId(1),
+            cluster_id: "a-cluster".into(),
+            directory: Uuid::from_halves(0, 7),
+            incarnation: Uuid::from_halves(0, life),
+            shard: ShardIndex(shard),
+            shards,
+            advertised: ("127.0.0.1".into(), 9092),
+            crc: crc32c,
+            seed: 42,
+            num_partitions: 1,
+            auto_create_topics: true,
+            segment_bytes: 1 << 20,
+            max_message_bytes: 1 << 20,
+        };
+        self.shards = (0..shards).map(|s| Shard::new(config(s))).collect();
+    }
+
+    fn says(&mut self, prose: &str) {
+        write!(self.text, "\n# {prose}\n").expect("writing to a string");
+    }
+
+    fn tell(&mut self, shard: usize, input: Input) {
+        let who = if self.shards.len() > 1 { format!("{shard} ") } else { String::new() };
+        writeln!(self.text, "{who}> {}", trace::input(&input)).expect("writing to a string");
+        let now = Now { monotonic: Instant(self.ms * 1_000_000), wall: Timestamp(T0 + self.ms as i64) };
+        let mut effects = Vec::new();
+        self.shards[shard].step(now, input, &mut effects);
+        self.shards[shard].audit();
+        for effect in &effects {
+            writeln!(self.text, "{who}<   {}", trace::effect(effect)).expect("writing to a string");
+        }
+        self.waiting.extend(effects.into_iter().map(|e| (shard, e)));
+    }
+
+    /// Lets the disk and the other shards do all that waits, and what comes of it.
+    fn settle(&mut self) {
+        while !self.waiting.is_empty() {
+            let (shard, effect) = self.waiting.remove(0);
+            self.perform(shard, effect);
+        }
+    }
+
+    fn perform(&mut self, shard: usize, effect: Effect) {
+        if let Some(input) = self.disk.change(&effect) {
+            return self.tell(shard, input);
+        }
+        match effect {
+            Effect::Call { to, image, correlation, call } => {
+                let from = ShardIndex(shard as u16);
+                self.tell(usize::from(to.0), Input::Call { from, image, correlation, call });
+            }
+            Effect::Answer { to, correlation, mut answer } => {
+                lease(&mut answer);
+                self.tell(usize::from(to.0), Input::Answer { correlation, answer });
+            }
+            Effect::Publish { upto, records } => {
+                for other in (0..self.shards.len()).filter(|s| *s != shard) {
+                    self.tell(other, Input::Committed { upto, records: records.clone() });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The first change that waits for the disk fails.
+    fn fail(&mut self, error: &str) {
+        let at = self.waiting.iter().position(|(_, e)| matches!(e, Effect::Append { .. })).expect("an append waits");
+        let (shard, Effect::Append { log, seq, .. }) = self.waiting.remove(at) else { unreachable!("found above") };
+        self.tell(shard, Input::Failed { log, seq, error: error.into() });
+    }
+
+    fn start(&mut self) {
+        let shards = self.shards.len() as u16;
+        let found: Vec<_> =
+            self.disk.logs.iter().map(|(log, name, found, _)| (*log, name.clone(), found.clone())).collect();
+        for (log, name, found) in found {
+            let owner = usize::from(log.owner(shards).0);
+            self.tell(owner, Input::Recovered { log, name, found: Ok(Box::new(found)) });
+        }
+        for shard in 0..self.shards.len() {
+            self.tell(shard, Input::Started);
+        }
+        self.settle();
+    }
+
+    fn request(&mut self, shard: usize, request: impl Into<Request>) {
+        self.correlation += 1;
+        let correlation = self.correlation;
+        self.tell(shard, Input::Request { conn: CONN, correlation, request: request.into() });
+    }
+
+    /// Compares with the file, or rewrites it.
+    fn end(self) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{}.txt", self.name));
+        if std::env::var("KLAMM_GOLDEN").is_ok_and(|v| v == "rewrite") {
+            return std::fs::write(&path, &self.text).expect("the golden folder is writable");
+        }
+        let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        for (n, (new, old)) in self.text.lines().zip(golden.lines()).enumerate() {
+            assert_eq!(new, old, "{} line {}: KLAMM_GOLDEN=rewrite if this is meant", path.display(), n + 1);
+        }
+        assert_eq!(self.text.lines().count(), golden.lines().count(), "{}: another length", path.display());
+    }
+}
+
+/// What a host does to a fetch answer that crosses shards.
+fn lease(answer: &mut klamm_core::effect::Answer) {
+    if let klamm_core::effect::Answer::Fetch { results } = answer {
+        for range in results.iter_mut().filter_map(|r| r.range.as_mut()) {
+            *range = klamm_core::effect::Range::Leased { lease: 1, bytes: 69, first: 69 };
+        }
+    }
+}
+
+fn create(name: &str, num_partitions: i32) -> CreateTopicsRequest {
+    let topic =
+        CreatableTopic { name: name.into(), num_partitions, replication_factor: 1, ..CreatableTopic::default() };
+    CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() }
+}
+
+fn produce(topic: &str, partitions: &[i32], producer: i64, sequence: i32) -> ProduceRequest {
+    let mut builder = Builder::new().producer(
+        ProducerId(producer),
+        ProducerEpoch(if producer < 0 { -1 } else { 0 }),
+        Sequence(sequence),
+    );
+    builder.push(Timestamp(T0), None, Some(b"v"));
+    let records = builder.build(crc32c);
+    let data = |index: &i32| PartitionProduceData { index: *index, records: Some(records.clone()) };
+    let topic = TopicProduceData {
+        name: topic.into(),
+        partition_data: partitions.iter().map(data).collect(),
+        ..TopicProduceData::default()
+    };
+    ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() }
+}
+
+fn fetch(topic: &str, at: &[(i32, i64)], min_bytes: i32) -> FetchRequest {
+    let part = |(partition, fetch_offset): &(i32, i64)| FetchPartition {
+        partition: *partition,
+        fetch_offset: *fetch_offset,
+        partition_max_bytes: 1 << 20,
+        ..FetchPartition::default()
+    };
+    let topic = FetchTopic { topic: topic.into(), partitions: at.iter().map(part).collect(), ..FetchTopic::default() };
+    FetchRequest { max_wait_ms: 500, min_bytes, max_bytes: 1 << 20, topics: vec![topic], ..FetchRequest::default() }
+}
+
+#[test]
+fn create_produce_fetch() {
+    let mut s = Story::new("create-produce-fetch", 1);
+    s.says("A new broker: nothing on its disk. It votes for itself, durably, and leads a quorum of one.");
+    s.start();
+    s.says("A client creates a topic.");
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, create("orders", 1));
+    s.settle();
+    s.says("It asks for a producer id, and produces. The answer waits for the disk.");
+    s.request(0, InitProducerIdRequest::default());
+    s.settle();
+    s.request(0, produce("orders", &[0], 0, 0));
+    s.says("The same batch again, before the first is durable: it waits for the same offset.");
+    s.request(0, produce("orders", &[0], 0, 0));
+    s.says("Another one; then the disk is done.");
+    s.request(0, produce("orders", &[0], 0, 1));
+    s.settle();
+    s.says("A sequence is left out.");
+    s.request(0, produce("orders", &[0], 0, 9));
+    s.says("A consumer reads from the start, then waits at the end, and gives up.");
+    s.request(0, fetch("orders", &[(0, 0)], 1));
+    s.request(0, fetch("orders", &[(0, 2)], 1));
+    s.ms += 500;
+    s.tell(0, Input::Tick);
+    s.says("It waits again, and something comes.");
+    s.request(0, fetch("orders", &[(0, 2)], 1));
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.settle();
+    s.end();
+}
+
+#[test]
+fn restart() {
+    let mut s = Story::new("restart", 1);
+    s.says("A broker with a topic and a record.");
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, create("orders", 1));
+    s.settle();
+    s.request(0, produce("orders", &[0], 5, 0));
+    s.settle();
+    s.says("It is killed, and starts again on what its disk holds: a new epoch of everything.");
+    s.boot(1, 2);
+    s.start();
+    s.says("The producer did not hear the answer and sends again: it is recognised.");
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, produce("orders", &[0], 5, 0));
+    s.says("A consumer that still believes in the earlier epoch.");
+    let mut old = fetch("orders", &[(0, 0)], 1);
+    old.topics[0].partitions[0].current_leader_epoch = 0;
+    s.request(0, old);
+    s.request(0, fetch("orders", &[(0, 0)], 1));
+    s.end();
+}
+
+#[test]
+fn failed_write() {
+    let mut s = Story::new("failed-write", 1);
+    s.says("A broker with a topic.");
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, create("orders", 1));
+    s.settle();
+    s.says("Two produces are on their way to the disk, a consumer waits.");
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.request(0, fetch("orders", &[(0, 0)], 1));
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.says("The first write fails. Nothing after it counts, nothing is retried.");
+    s.fail("fdatasync: Input/output error (os error 5)");
+    s.fail("an earlier change failed");
+    s.says("The log takes nothing more in this life; other topics live on.");
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.request(0, create("others", 1));
+    s.settle();
+    s.end();
+}
+
+#[test]
+fn two_shards() {
+    let mut s = Story::new("two-shards", 2);
+    s.says("A broker of two shards.");
+    s.start();
+    s.tell(1, Input::Opened { conn: CONN });
+    s.says("A client of shard 1 asks for a topic that does not exist: it is created first, then the question is looked at again.");
+    let topic = MetadataRequestTopic { name: Some("clicks".into()), ..MetadataRequestTopic::default() };
+    s.request(1, MetadataRequest { topics: Some(vec![topic]), ..MetadataRequest::default() });
+    s.settle();
+    s.request(1, create("orders", 4));
+    s.settle();
+    s.says("A produce to partitions of both shards: one answer, when both are durable.");
+    s.request(1, produce("orders", &[0, 1, 2, 3], -1, -1));
+    s.settle();
+    s.says("A long poll over partitions of both. Nothing is there; then shard 0 gets a record, and shard 1 is asked to settle.");
+    s.request(1, fetch("orders", &[(0, 1), (1, 1), (2, 1), (3, 1)], 1));
+    s.settle();
+    s.request(1, produce("orders", &[0], -1, -1));
+    s.settle();
+    s.request(1, produce("orders", &[1, 2, 3], -1, -1));
+    s.settle();
+    s.end();
+}

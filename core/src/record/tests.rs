@@ -198,6 +198,13 @@ fn records_must_fill_their_batch_and_count_up() {
         b[11] += 1;
     };
     assert_eq!(code(more), 87, "bytes after the last record");
+    let inside = |b: &mut Vec<u8>| {
+        // The first record ends before the second one's length, at 61 + 1 + 0x26 / 2.
+        b.insert(61 + 1 + 19, 0);
+        b[61] += 2;
+        b[11] += 1;
+    };
+    assert_eq!(changed(inside).unwrap_err().reason, "a record of another length than it says");
     let fewer = |b: &mut Vec<u8>| {
         b[26] = 1;
         b[60] = 2;

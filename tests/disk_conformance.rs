@@ -6,11 +6,14 @@
 use bytes::Bytes;
 use klamm::disk::{AnyDisk, Blocking, Driver, Uring};
 use klamm::host::{Disk, Op, Outcome};
+use klamm_sim::disk::{Device, Parameters, SimDisk, SimDiskHandle};
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A fresh directory under cargo's.
@@ -52,6 +55,27 @@ fn the_ring_conforms() {
         let directory = fresh_directory("ring");
         on_a_shard(async { conforms(&Uring::open(directory.clone(), 1).unwrap()).await });
         std::fs::remove_dir_all(directory).unwrap();
+    }
+}
+
+/// A simulated disk on which time jumps from one operation's end to the next.
+fn simulated(seed: u64) -> SimDiskHandle {
+    let parameters = Parameters { write_ns: 0..=100_000, ..Parameters::default() };
+    let device = Device::new(SimDisk::new(seed, parameters));
+    let clock = Rc::new(Cell::new(0));
+    let now = clock.clone();
+    let disk = device.open(Rc::new(move || now.get()));
+    tokio::task::spawn_local(disk.clone().drive(async move |at| {
+        tokio::task::yield_now().await;
+        clock.set(at);
+    }));
+    disk
+}
+
+#[test]
+fn the_simulated_disk_conforms() {
+    for seed in 0..4 {
+        on_a_shard(async { conforms(&simulated(seed)).await });
     }
 }
 
@@ -566,8 +590,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_driver_agrees_with_the_model(steps in steps()) {
+    fn every_driver_agrees_with_the_model(steps in steps(), seed: u64) {
         let expected = Model::run(&steps);
+        let simulated = on_a_shard(async { run(&simulated(seed), &steps).await });
+        prop_assert_eq!(&simulated, &expected);
         let directory = fresh_directory("model");
         let threads = on_a_shard(async { run(&Blocking::open(directory.clone(), 2).unwrap(), &steps).await });
         std::fs::remove_dir_all(&directory).unwrap();

@@ -1,4 +1,12 @@
 //! Klamm's node: the real host of the core.
 
+pub mod cli;
 pub mod disk;
 pub mod host;
+pub mod net;
+
+/// CRC-32C (Castagnoli), the checksum of record batches.
+#[must_use]
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(bytes)
+}

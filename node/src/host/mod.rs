@@ -1,8 +1,342 @@
 //! The thin host of a shard: mailbox → step → dispatch, over three traits that the real world and the simulated one
 //! implement alike. Decides nothing.
+//!
+//! All inputs that wait are stepped in one turn before anything else of this thread runs, so that what one turn wants
+//! written to a log is written together, and what it answers to a client is sent together.
+//!
+//! Nothing here may differ between two runs of the same world: no clock but the node's, no random order (`select!` is
+//! biased, maps are ordered), no thread. A panic in any task of a host comes out of [`run`].
 
+mod admission;
+mod connection;
 mod disk;
+mod frame;
+mod lease;
+mod mailbox;
+mod mesh;
 mod net;
+mod writer;
 
+pub use admission::{BYTES_PER_CONNECTION, BYTES_PER_SHARD, REQUESTS_PER_CONNECTION};
+pub use connection::FRAME_DEADLINE_MS;
 pub use disk::{Completion, Disk, Op, Outcome};
+pub use frame::MAX_FRAME;
+pub use mesh::{Mesh, Message};
 pub use net::{Clock, Net, Reader, Writer};
+pub use writer::{WRITE_DEADLINE_MS, send};
+
+use crate::disk::logs::{Logs, Options};
+use admission::Admission;
+use connection::{Link, Shared};
+use klamm_core::effect::{Answer, Config, Effect, Input, Range};
+use klamm_core::ids::{ConnectionId, Correlation, Instant, Now, ShardIndex};
+use klamm_core::shard::Shard;
+use lease::{Leases, Resolving};
+use mailbox::Mailbox;
+use std::collections::BTreeMap;
+use std::future::{Future, pending, ready};
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use tokio::task::{JoinError, JoinSet, yield_now};
+
+/// Connections of one shard; more wait to be accepted.
+pub const CONNECTIONS: usize = 65_536;
+/// Inputs of one turn; the rest waits for the next.
+const TURN: usize = 4_096;
+/// How long to wait after a connection could not be accepted (no descriptors left, say).
+const ACCEPT_PAUSE_MS: i64 = 100;
+
+/// One shard and the world it lives in.
+pub struct Node<N, D: Disk, C> {
+    /// Where its connections come from.
+    pub net: N,
+    /// The data directory.
+    pub disk: D,
+    /// The clocks.
+    pub clock: C,
+    /// What the shard is built with.
+    pub config: Config,
+    /// What its store is built with.
+    pub options: Options,
+    /// Its way to the other shards.
+    pub mesh: Mesh<D::File>,
+    /// Called once, when the shard says that the broker serves.
+    pub serving: Box<dyn FnOnce()>,
+    /// Ends the host, cleanly, when it completes.
+    pub stop: Pin<Box<dyn Future<Output = ()>>>,
+    /// Sees every step, after it.
+    pub observer: Option<Observer>,
+}
+
+/// Sees a step: when, what was told, what was wanted.
+pub type Observer = Box<dyn FnMut(Now, &Input, &[Effect])>;
+
+/// Runs one shard, on the current thread, inside a [`tokio::task::LocalSet`]: recovers its logs, serves until `stop`
+/// completes, and closes the logs.
+///
+/// # Errors
+/// The disk's, during recovery and closing.
+///
+/// # Panics
+/// When the shard, or any task of the host, panics.
+pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<()> {
+    let Node { net, disk, clock, config, options, mesh, serving, stop, observer } = node;
+    let shared = Rc::new(Shared {
+        disk: disk.clone(),
+        clock,
+        mailbox: Mailbox::default(),
+        spare: Rc::default(),
+        room: Admission::shard(),
+    });
+    let events = {
+        let shared = Rc::clone(&shared);
+        Rc::new(move |input| shared.mailbox.put(input))
+    };
+    let logs = Logs::recover(disk, options, config.shard, config.shards, events).await?;
+    shared.mailbox.put(Input::Started);
+    let mut host = Host {
+        shard: Shard::new(config),
+        logs,
+        shared,
+        mesh,
+        leases: Leases::new(),
+        connections: BTreeMap::new(),
+        opened: 0,
+        tasks: JoinSet::new(),
+        effects: Vec::new(),
+        serving: Some(serving),
+        observer,
+    };
+    host.serve(&net, stop).await;
+    host.close().await
+}
+
+struct Host<D: Disk, C> {
+    shard: Shard,
+    logs: Logs<D>,
+    shared: Rc<Shared<D, C>>,
+    mesh: Mesh<D::File>,
+    /// From other shards, for answers to come.
+    leases: Leases<D::File>,
+    connections: BTreeMap<ConnectionId, Rc<Link<D::File>>>,
+    /// Connections so far.
+    opened: u64,
+    /// Connections, look-ups, leases on their way to another shard.
+    tasks: JoinSet<()>,
+    /// Emptied and filled by each step.
+    effects: Vec<Effect>,
+    /// Called, and gone, when the broker serves; no connection is accepted before.
+    serving: Option<Box<dyn FnOnce()>>,
+    observer: Option<Observer>,
+}
+
+impl<D: Disk, C: Clock> Host<D, C> {
+    async fn serve<N: Net>(&mut self, net: &N, mut stop: Pin<Box<dyn Future<Output = ()>>>) {
+        let shared = Rc::clone(&self.shared);
+        let mut accept = pin!(accept(net, &shared.clock));
+        loop {
+            self.turn();
+            // What the turn started begins, and what arrived meanwhile makes the next turn.
+            yield_now().await;
+            let deadline = self.shard.deadline();
+            tokio::select! { biased;
+                () = &mut stop => return,
+                Some(done) = self.tasks.join_next() => reap(done),
+                message = self.mesh.receive() => self.receive(message),
+                accepted = &mut accept, if self.serving.is_none() && self.connections.len() < CONNECTIONS => {
+                    self.open(accepted);
+                    accept.set(self::accept(net, &shared.clock));
+                }
+                () = shared.mailbox.filled() => {}
+                () = reached(&shared.clock, deadline) => {}
+            }
+        }
+    }
+
+    /// Steps everything that waits, and the deadline if it has come.
+    fn turn(&mut self) {
+        while let Some(done) = self.tasks.try_join_next() {
+            reap(done);
+        }
+        while let Some(message) = self.mesh.try_receive() {
+            self.receive(message);
+        }
+        for _ in 0..TURN {
+            let Some(input) = self.shared.mailbox.take() else { break };
+            self.step(input);
+        }
+        let now = self.shared.clock.now().monotonic;
+        if self.shard.deadline().is_some_and(|deadline| deadline <= now) {
+            self.step(Input::Tick);
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        if let Input::Request { conn, .. } = &input
+            && !self.connections.contains_key(conn)
+        {
+            return; // It came after the shard had ended the connection.
+        }
+        if let Input::Closed { conn } = &input {
+            self.connections.remove(conn);
+        }
+        let now = self.shared.clock.now();
+        let seen = self.observer.is_some().then(|| input.clone());
+        let mut effects = mem::take(&mut self.effects);
+        self.shard.step(now, input, &mut effects);
+        if let (Some(observer), Some(input)) = (&mut self.observer, seen) {
+            observer(now, &input, &effects);
+        }
+        for effect in effects.drain(..) {
+            self.dispatch(effect);
+        }
+        self.effects = effects;
+    }
+
+    fn dispatch(&mut self, effect: Effect) {
+        match effect {
+            Effect::Open { .. }
+            | Effect::Append { .. }
+            | Effect::Truncate { .. }
+            | Effect::Trim { .. }
+            | Effect::Remove { .. }
+            | Effect::Persist { .. } => self.logs.change(effect),
+            Effect::Read { ticket, log, query } => {
+                let found = self.logs.look_up(log, query);
+                let shared = Rc::clone(&self.shared);
+                self.tasks.spawn_local(async move {
+                    let found = found.await;
+                    shared.mailbox.put(Input::Read { ticket, found });
+                });
+            }
+            Effect::Reply { conn, correlation, response, ranges, max_bytes } => {
+                let ranges = ranges.iter().map(|range| self.resolve(range)).collect();
+                if let Some(link) = self.connections.get(&conn) {
+                    link.reply(correlation, response, ranges, max_bytes);
+                }
+            }
+            Effect::Quiet { conn, correlation } => {
+                if let Some(link) = self.connections.get(&conn) {
+                    link.quiet(correlation);
+                }
+            }
+            Effect::Release { lease } => drop(self.leases.take(lease)),
+            Effect::Close { conn, reason } => {
+                if let Some(link) = self.connections.remove(&conn) {
+                    link.close(reason);
+                }
+            }
+            Effect::Call { to, image, correlation, call } => {
+                let from = self.mesh.shard();
+                self.mesh.peer(to).send(Message::Call { from, image, correlation, call });
+            }
+            Effect::Answer { to, correlation, answer } => self.answer(to, correlation, answer),
+            Effect::Publish { upto, records } => self.mesh.publish(upto, &records),
+            Effect::Ready => {
+                if let Some(serving) = self.serving.take() {
+                    serving();
+                }
+            }
+            Effect::Alarm { log, reason } => tracing::error!(%log, reason, "a log went offline"),
+        }
+    }
+
+    /// Starts to turn a range into bytes: from here on no change of its log can reach them.
+    fn resolve(&mut self, range: &Range) -> Resolving<D::File> {
+        match *range {
+            Range::Local { log, from, upto, max_bytes } => Box::pin(self.logs.lease(log, from, upto, max_bytes)),
+            Range::Leased { lease, .. } => Box::pin(ready(self.leases.take(lease))),
+        }
+    }
+
+    /// Sends an answer to another shard, with the bytes of its ranges. Answers with bytes may fall behind others.
+    fn answer(&mut self, to: ShardIndex, correlation: Correlation, mut answer: Answer) {
+        let resolving: Vec<_> = ranges_of(&mut answer).map(|range| self.resolve(range)).collect();
+        let peer = self.mesh.peer(to);
+        if resolving.is_empty() {
+            peer.send(Message::Answer { correlation, answer, leases: Vec::new() });
+            return;
+        }
+        self.tasks.spawn_local(async move {
+            let mut leases = Vec::with_capacity(resolving.len());
+            for lease in resolving {
+                leases.push(lease.await);
+            }
+            peer.send(Message::Answer { correlation, answer, leases });
+        });
+    }
+
+    /// Takes what another shard sent: its leases into the table, the rest to the shard.
+    fn receive(&mut self, message: Message<D::File>) {
+        self.shared.mailbox.put(match message {
+            Message::Call { from, image, correlation, call } => Input::Call { from, image, correlation, call },
+            Message::Answer { correlation, mut answer, leases } => {
+                for (range, lease) in ranges_of(&mut answer).zip(leases) {
+                    let (lease, bytes, first) = self.leases.keep(lease);
+                    *range = Range::Leased { lease, bytes, first };
+                }
+                Input::Answer { correlation, answer }
+            }
+            Message::Committed { upto, records } => Input::Committed { upto, records },
+        });
+    }
+
+    fn open<R: Reader, W: Writer>(&mut self, accepted: (R, W, SocketAddr)) {
+        let conn = ConnectionId(self.opened);
+        self.opened += 1;
+        let link = Rc::new(Link::new());
+        self.connections.insert(conn, Rc::clone(&link));
+        self.shared.mailbox.put(Input::Opened { conn });
+        self.tasks.spawn_local(connection::serve(accepted, conn, link, Rc::clone(&self.shared)));
+    }
+
+    /// Drops the connections and closes the logs.
+    async fn close(mut self) -> io::Result<()> {
+        self.tasks.shutdown().await;
+        self.logs.close().await
+    }
+}
+
+/// The ranges of an answer, in order.
+fn ranges_of(answer: &mut Answer) -> impl Iterator<Item = &mut Range> {
+    let results = match answer {
+        Answer::Fetch { results } => results.as_mut_slice(),
+        Answer::Produce(_)
+        | Answer::FetchProgress { .. }
+        | Answer::ListOffsets(_)
+        | Answer::CreateTopics(_)
+        | Answer::ProducerIds(_) => &mut [],
+    };
+    results.iter_mut().filter_map(|result| result.range.as_mut())
+}
+
+/// The next connection, however long it takes.
+async fn accept<N: Net, C: Clock>(net: &N, clock: &C) -> (N::Reader, N::Writer, SocketAddr) {
+    loop {
+        match net.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                clock.sleep_until(clock.now().monotonic.plus_ms(ACCEPT_PAUSE_MS)).await;
+            }
+        }
+    }
+}
+
+/// Waits until the clock reads `deadline`; without one, for ever.
+async fn reached<C: Clock>(clock: &C, deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => clock.sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+/// Lets a task's panic through.
+fn reap(done: Result<(), JoinError>) {
+    if let Err(error) = done {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}

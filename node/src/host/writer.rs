@@ -1,0 +1,185 @@
+//! The outbound half of a connection: answers leave in the order of their requests, many small ones in one write.
+//!
+//! File bytes go by `sendfile` where the writer can, else by read and write. A peer that takes nothing for
+//! [`WRITE_DEADLINE_MS`], or bytes that cannot be read, end the connection: part of an answer may have left, and only a
+//! closed connection tells the peer so.
+
+use super::admission::Credit;
+use super::connection::{End, Link, in_time};
+use super::lease::{Resolving, compose};
+use super::{Clock, Disk, Writer};
+use crate::disk::logs::Piece;
+use bytes::Buf;
+use klamm_core::effect::cut;
+use klamm_core::wire::{Response, encode_response};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io::{self, IoSlice};
+use tokio::io::AsyncWriteExt;
+use tokio::task::yield_now;
+
+/// How long a peer may take nothing before it is given up.
+pub const WRITE_DEADLINE_MS: i64 = 60_000;
+/// Slices of one vectored write.
+const SLICES: usize = 64;
+/// Answers are gathered before they are written, up to so many pieces.
+const GATHER: usize = SLICES;
+/// File bytes are sent in steps of so many, between which other connections get their turn.
+const SENDFILE_STEP: u32 = 1 << 20;
+/// Fewer file bytes are read and written: cheaper than `sendfile`.
+const SENDFILE_FROM: u32 = 16 << 10;
+/// File bytes read at once where there is no `sendfile`.
+const READ_STEP: u32 = 256 << 10;
+
+/// An answer that waits for its turn.
+pub(super) struct Reply<F> {
+    pub(super) version: i16,
+    pub(super) correlation: i32,
+    pub(super) response: Response,
+    pub(super) ranges: Vec<Resolving<F>>,
+    pub(super) max_bytes: u32,
+    /// Comes back once the answer has left.
+    pub(super) credit: Credit,
+}
+
+/// What the outbound half is to do next.
+pub(super) enum Slot<F> {
+    /// Send an answer.
+    Reply(Reply<F>),
+    /// End the connection, for this reason.
+    Close(&'static str),
+}
+
+/// Sends the answers of a connection until it ends.
+pub(super) async fn answer<W, D, C>(
+    writer: &mut W,
+    link: &Link<D::File>,
+    disk: &D,
+    clock: &C,
+) -> Result<Infallible, End>
+where
+    W: Writer,
+    D: Disk,
+    C: Clock,
+{
+    let mut pieces = VecDeque::new();
+    let mut credits = Vec::new();
+    loop {
+        let slot = link.next();
+        let room = match &slot {
+            // Earlier answers do not wait for this one's look-ups.
+            Some(Slot::Reply(reply)) => reply.ranges.is_empty() && pieces.len() < GATHER,
+            Some(Slot::Close(_)) | None => false,
+        };
+        if !room {
+            send(writer, disk, clock, &mut pieces).await?;
+            credits.clear();
+        }
+        match slot {
+            Some(Slot::Reply(reply)) => credits.push(encode(reply, &mut pieces).await?),
+            Some(Slot::Close(reason)) => return Err(End::Told(reason)),
+            None => link.news().await,
+        }
+    }
+}
+
+/// Adds the bytes of an answer to what is to be sent.
+async fn encode<F: Clone>(reply: Reply<F>, pieces: &mut VecDeque<Piece<F>>) -> io::Result<Credit> {
+    let mut leases = Vec::with_capacity(reply.ranges.len());
+    for range in reply.ranges {
+        leases.push(range.await?);
+    }
+    let sizes: Vec<_> = leases.iter().map(|lease| (lease.bytes, lease.first)).collect();
+    let lengths = cut(&sizes, reply.max_bytes);
+    let encoded = encode_response(reply.version, reply.correlation, &reply.response, &lengths);
+    pieces.extend(compose(&encoded, &leases, &lengths));
+    Ok(reply.credit)
+}
+
+/// Sends pieces, in order, and takes them off the list.
+///
+/// # Errors
+/// The socket's or the disk's, a file that is shorter than promised, or a peer that takes nothing: the connection cannot
+/// go on.
+pub async fn send<W, D, C>(writer: &mut W, disk: &D, clock: &C, pieces: &mut VecDeque<Piece<D::File>>) -> io::Result<()>
+where
+    W: Writer,
+    D: Disk,
+    C: Clock,
+{
+    while let Some(piece) = pieces.front() {
+        match piece {
+            Piece::Bytes(_) => {
+                let sent = in_time(clock, WRITE_DEADLINE_MS, write(writer, pieces)).await?;
+                advance(pieces, sent);
+            }
+            Piece::File { file, at, len } => {
+                let descriptor = if W::SENDFILE && *len >= SENDFILE_FROM { D::descriptor(file) } else { None };
+                if let Some(descriptor) = descriptor {
+                    let step = SENDFILE_STEP.min(*len) as usize;
+                    let sent = in_time(clock, WRITE_DEADLINE_MS, writer.send_file(descriptor, *at, step)).await?;
+                    if sent == 0 {
+                        return Err(ends_early());
+                    }
+                    advance(pieces, sent);
+                    yield_now().await;
+                } else {
+                    let step = READ_STEP.min(*len) as usize;
+                    let bytes = disk.read(file, *at, step).await?;
+                    if bytes.len() < step {
+                        return Err(ends_early());
+                    }
+                    advance(pieces, step);
+                    pieces.push_front(Piece::Bytes(bytes));
+                }
+            }
+        }
+    }
+    writer.flush().await
+}
+
+fn ends_early() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a log file ends before the bytes that were promised of it")
+}
+
+/// Writes what it can of the leading bytes; gives how many left.
+async fn write<W: Writer, F>(writer: &mut W, pieces: &VecDeque<Piece<F>>) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let mut filled = 0;
+    for (slice, piece) in slices.iter_mut().zip(pieces.iter()) {
+        match piece {
+            Piece::Bytes(bytes) => *slice = IoSlice::new(bytes),
+            Piece::File { .. } => break,
+        }
+        filled += 1;
+    }
+    match writer.write_vectored(&slices[..filled]).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        sent => Ok(sent),
+    }
+}
+
+/// Takes `sent` bytes off the front.
+fn advance<F>(pieces: &mut VecDeque<Piece<F>>, sent: usize) {
+    let mut left = sent;
+    while left > 0 {
+        let rest = match pieces.front_mut().expect("no more was sent than there was") {
+            Piece::Bytes(bytes) => {
+                let step = left.min(bytes.len());
+                bytes.advance(step);
+                left -= step;
+                bytes.len()
+            }
+            Piece::File { at, len, .. } => {
+                let step = left.min(*len as usize);
+                *at += step as u64;
+                *len -= u32::try_from(step).expect("it is at most the length");
+                left -= step;
+                *len as usize
+            }
+        };
+        if rest == 0 {
+            pieces.pop_front();
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The `klamm` binary.
+
+fn main() -> std::process::ExitCode {
+    klamm::cli::main()
+}

@@ -1,0 +1,131 @@
+//! TCP sockets. Each shard listens on the same address by itself (`SO_REUSEPORT`): the kernel deals connections out, and
+//! the shard that accepts one keeps it.
+
+use crate::host::{Net, Writer};
+use rustix::fs::sendfile;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind as bind_to, listen, socket_with, sockopt};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncWrite, Interest};
+use tokio::net::TcpListener;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// Connections that wait to be accepted, per shard.
+const BACKLOG: i32 = 1_024;
+
+/// Sockets that listen on one address, one for each of `shards`; port 0 becomes one free port for all.
+///
+/// # Errors
+/// When the address is taken (by another user of `SO_REUSEPORT` too) or not ours.
+pub fn bind(address: SocketAddr, shards: u16) -> io::Result<Vec<std::net::TcpListener>> {
+    // Without this, a second broker would silently share our connections.
+    let mut address = address;
+    if address.port() != 0 {
+        drop(socket(address, false)?);
+    }
+    let mut listeners = Vec::new();
+    for _ in 0..shards {
+        let listener = socket(address, true)?;
+        address = listener.local_addr()?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, shared)?;
+    bind_to(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// One shard's listening socket.
+#[derive(Debug)]
+pub struct TcpNet {
+    listener: TcpListener,
+}
+
+impl TcpNet {
+    /// On the runtime of the current thread.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch the socket.
+    pub fn new(listener: std::net::TcpListener) -> io::Result<TcpNet> {
+        Ok(TcpNet { listener: TcpListener::from_std(listener)? })
+    }
+}
+
+impl Net for TcpNet {
+    type Reader = OwnedReadHalf;
+    type Writer = TcpWriter;
+
+    async fn accept(&self) -> io::Result<(OwnedReadHalf, TcpWriter, SocketAddr)> {
+        let (stream, peer) = self.listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let (reader, half) = stream.into_split();
+        Ok((reader, TcpWriter { half }, peer))
+    }
+}
+
+/// The sending half of a connection.
+#[derive(Debug)]
+pub struct TcpWriter {
+    half: OwnedWriteHalf,
+}
+
+impl Writer for TcpWriter {
+    const SENDFILE: bool = true;
+
+    async fn send_file(&mut self, file: BorrowedFd<'_>, at: u64, len: usize) -> io::Result<usize> {
+        let stream = self.half.as_ref();
+        let send = || {
+            let mut at = at;
+            loop {
+                match sendfile(stream, file, Some(&mut at), len) {
+                    Err(Errno::INTR) => {}
+                    sent => return sent.map_err(io::Error::from),
+                }
+            }
+        };
+        stream.async_io(Interest::WRITABLE, send).await
+    }
+
+    fn abort(&mut self) {
+        // With a linger of zero, closing drops what is queued and resets. A socket that refuses is closed all the same.
+        let _ = self.half.as_ref().set_zero_linger();
+    }
+}
+
+impl AsyncWrite for TcpWriter {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.half).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.half).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.half.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.half).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.half).poll_shutdown(cx)
+    }
+}

@@ -41,6 +41,12 @@ impl DataDir {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             sync(parent).map_err(failed)?;
         }
+        // What it is, is said before anything else is put into it.
+        if let Some(stranger) = stranger(path).map_err(failed)?
+            && !path.join(META).exists()
+        {
+            return Err(refused(path, format!("it holds {stranger} but no {META}")));
+        }
         let lock = File::create(path.join(LOCK)).map_err(failed)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => {
@@ -51,9 +57,6 @@ impl DataDir {
         let meta = match read(&path.join(META)).map_err(failed)? {
             Some(text) => Meta::parse(&text).map_err(|reason| refused(path, reason))?,
             None => {
-                if let Some(stranger) = stranger(path).map_err(failed)? {
-                    return Err(refused(path, format!("it holds {stranger} but no {META}")));
-                }
                 let meta = Meta::draw().map_err(failed)?;
                 meta.write(path).map_err(failed)?;
                 meta
@@ -82,7 +85,7 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 fn stranger(path: &Path) -> io::Result<Option<String>> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if name != LOCK && name != META_TEMPORARY {
+        if ![LOCK, META, META_TEMPORARY].contains(&name.as_str()) {
             return Ok(Some(name));
         }
     }
@@ -171,6 +174,7 @@ mod tests {
         fs::create_dir_all(&path).unwrap();
         fs::write(path.join("letter"), "dear").unwrap();
         assert_eq!(DataDir::open(&path).unwrap_err().code, 78);
+        assert!(!path.join(LOCK).exists(), "and left as it was");
         fs::write(path.join(META), "version=2\ncluster.id=a\nnode.id=1\n").unwrap();
         let failure = DataDir::open(&path).unwrap_err();
         assert!(failure.code == 78 && failure.message.contains("version=2"), "{}", failure.message);

@@ -91,6 +91,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         report(panic);
         std::process::abort();
     }));
+    if args.listen.ip().is_unspecified() && args.advertise.is_none() {
+        let say = "say with --advertise HOST:PORT what they are to connect to";
+        return Err(Failure::usage(format!("clients cannot connect to {}: {say}", args.listen.ip())));
+    }
     let cores = || thread::available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
     let shards = args.shards.unwrap_or_else(|| u16::try_from(cores()).expect("bounded above"));
     let dir = DataDir::open(&args.data)?;
@@ -202,15 +206,6 @@ impl From<DiskDriver> for Driver {
 
 /// What every shard is built with, but for its index.
 fn config(args: &Args, dir: &DataDir, listen: SocketAddr, shards: u16) -> Result<Config, Failure> {
-    let advertised = match &args.advertise {
-        Some(advertised) => advertised.clone(),
-        None if listen.ip().is_unspecified() => {
-            return Err(Failure::usage(format!(
-                "clients cannot connect to {listen}: say with --advertise HOST:PORT what they are to connect to"
-            )));
-        }
-        None => (listen.ip().to_string(), listen.port()),
-    };
     let drawn = || random_id().map_err(|error| Failure::failed(format!("no randomness: {error}")));
     let seed = u128::from_be_bytes(drawn()?.0) as u64;
     Ok(Config {
@@ -220,7 +215,7 @@ fn config(args: &Args, dir: &DataDir, listen: SocketAddr, shards: u16) -> Result
         incarnation: drawn()?,
         shard: ShardIndex(0),
         shards,
-        advertised,
+        advertised: args.advertise.clone().unwrap_or_else(|| (listen.ip().to_string(), listen.port())),
         crc: crate::crc32c,
         seed,
         num_partitions: NUM_PARTITIONS,

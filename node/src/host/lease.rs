@@ -80,3 +80,51 @@ fn lend<F: Clone>(out: &mut Vec<Piece<F>>, pieces: &[Piece<F>], len: u32) {
     }
     assert!(left == 0, "a lease of {len} bytes is {left} short");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use klamm_core::wire::Hole;
+
+    const FILE: &[u8] = b"......0123456789";
+
+    fn lease(pieces: Vec<Piece<()>>) -> Lease<()> {
+        Lease { pieces, bytes: 12, first: 4 }
+    }
+
+    fn flat(pieces: &[Piece<()>]) -> Vec<u8> {
+        let bytes = pieces.iter().map(|piece| match piece {
+            Piece::Bytes(bytes) => &bytes[..],
+            Piece::File { at, len, .. } => &FILE[*at as usize..][..*len as usize],
+        });
+        bytes.flatten().copied().collect()
+    }
+
+    #[test]
+    fn ranges_leave_in_their_holes_cut_where_they_were_cut() {
+        let encoded = Encoded {
+            bytes: Bytes::from_static(b"<>"),
+            holes: vec![Hole { at: 1, range: 1 }, Hole { at: 1, range: 0 }, Hole { at: 2, range: 2 }],
+        };
+        let file = || Piece::File { file: (), at: 6, len: 10 };
+        let leases = [
+            lease(vec![file(), Piece::Bytes(Bytes::from_static(b"ab"))]),
+            lease(vec![Piece::Bytes(Bytes::from_static(b"yz")), file()]),
+            lease(vec![file()]),
+        ];
+        for (lengths, want) in [
+            ([12, 12, 10], "<yz01234567890123456789ab>0123456789"),
+            ([0, 0, 0], "<>"),
+            ([11, 2, 1], "<yz0123456789a>0"),
+            ([4, 1, 0], "<y0123>"),
+        ] {
+            let pieces = compose(&encoded, &leases, &lengths);
+            assert_eq!(flat(&pieces), want.as_bytes(), "{lengths:?}");
+            let empty = |piece: &Piece<()>| match piece {
+                Piece::Bytes(bytes) => bytes.is_empty(),
+                Piece::File { len, .. } => *len == 0,
+            };
+            assert!(!pieces.iter().any(empty), "{lengths:?}: nothing to send would end the connection");
+        }
+    }
+}

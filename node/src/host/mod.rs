@@ -5,7 +5,7 @@
 //! written to a log is written together, and what it answers to a client is sent together.
 //!
 //! Nothing here may differ between two runs of the same world: no clock but the node's, no random order (`select!` is
-//! biased, maps are ordered), no thread. A panic in any task of a host comes out of [`run`].
+//! biased, maps are ordered), no thread.
 
 mod admission;
 mod connection;
@@ -81,7 +81,7 @@ pub type Observer = Box<dyn FnMut(Now, &Input, &[Effect])>;
 /// The disk's, during recovery and closing.
 ///
 /// # Panics
-/// When the shard, or any task of the host, panics.
+/// When the shard, or a connection, panics. (The store has tasks of its own: their panics reach the process only.)
 pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<()> {
     let Node { net, disk, clock, config, options, mesh, serving, stop, observer } = node;
     let shared = Rc::new(Shared {

@@ -1,1 +1,3 @@
-//! Holds nothing: the tests of this package are in its sibling files.
+//! What the tests of this package share; the tests themselves are in its sibling files.
+
+pub mod source;

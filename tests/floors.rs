@@ -139,7 +139,7 @@ fn rows_of_nothing(table: &[Row], files: &[File], source: &str) -> Vec<String> {
         let (parent, last) = name.rsplit_once("::").unwrap_or(("", name));
         files.iter().any(|f| {
             let module = module_of(&f.path, source).join("::");
-            module == name || (!parent.is_empty() && module == parent && f.tokens.iter().any(|t| t.is(last)))
+            module == name || (module == parent && f.tokens.iter().any(|t| t.is(last)))
         })
     };
     let names = table.iter().flat_map(|row| &row.names).filter(|name| !is_there(name));
@@ -159,6 +159,11 @@ fn check(name: &str, source: &str) {
 #[test]
 fn the_core_keeps_its_floors() {
     check("core", "core/src");
+}
+
+#[test]
+fn the_node_keeps_its_floors() {
+    check("node", "node/src");
 }
 
 const PLANTED: &str = "

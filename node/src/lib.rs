@@ -1,5 +1,6 @@
 //! Klamm's node: the real host of the core.
 
+pub mod bench;
 pub mod cli;
 pub mod disk;
 pub mod host;

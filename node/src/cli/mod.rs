@@ -1,5 +1,6 @@
 //! The command line. Data goes to stdout, talk to stderr; an error says what, why and what to do, in one sentence.
 
+mod bench;
 mod data_dir;
 mod dev;
 
@@ -21,6 +22,11 @@ struct Cli {
 enum Command {
     /// Run a broker of its own on this machine.
     Dev(dev::Args),
+    /// Measure this broker beside floors of the same client shape.
+    Bench(bench::Args),
+    /// A floor of `bench`, started by it.
+    #[command(hide = true)]
+    BenchFloor(bench::FloorArgs),
     /// Print the version.
     Version,
 }
@@ -62,6 +68,8 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
     let done = match cli.command {
         Command::Dev(args) => dev::run(&args),
+        Command::Bench(args) => bench::run(args),
+        Command::BenchFloor(args) => bench::serve_floor(&args),
         Command::Version => {
             println!("klamm {}", env!("CARGO_PKG_VERSION"));
             Ok(())

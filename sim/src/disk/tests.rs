@@ -151,6 +151,7 @@ fn a_renamed_file_has_its_old_name_or_its_new_one() {
         let (here, there) = (content(&mut disk, "f"), content(&mut disk, "e/f"));
         assert!(there == new() || (here.is_some() && there.is_none()), "{here:?} {there:?}");
     }
+    assert!(after_power_losses(&disk, "e/f").contains(&None), "the directory that it left is not synced");
     sync_dir(&mut disk, "");
     assert_eq!(after_power_losses(&disk, "e/f"), BTreeSet::from([new()]));
 }
@@ -176,6 +177,64 @@ fn after_a_failed_sync_the_next_one_lies() {
     // Written again, it is dirty again.
     write(&mut disk, &file, 0, &[2; 4096], true);
     assert_eq!(after_power_losses(&disk, "f"), BTreeSet::from([Some(vec![2; 4096])]));
+}
+
+#[test]
+fn a_name_whose_sync_failed_may_go_in_spite_of_the_next() {
+    let mut disk = instant(5);
+    open(&mut disk, "f", true).unwrap();
+    let healthy = disk.parameters.clone();
+    disk.set_parameters(Parameters { sync_errors: MILLION, ..healthy.clone() });
+    submit(&mut disk, Op::SyncDir { path: String::new() }).unwrap_err();
+    disk.set_parameters(healthy);
+    sync_dir(&mut disk, "");
+    assert_eq!(after_power_losses(&disk, "f"), BTreeSet::from([None, Some(Vec::new())]));
+    assert_eq!(disk.counts().sync_errors, Faults { drawn: 1, applied: 1, effective: 1 });
+}
+
+#[test]
+fn a_sync_covers_what_had_ended_when_it_was_submitted() {
+    let mut disk = instant(13);
+    let file = open(&mut disk, "f", true).unwrap();
+    write(&mut disk, &file, 0, &[1; 512], false);
+    disk.set_parameters(Parameters { sync_ns: 1..=1, ..disk.parameters.clone() });
+    let syncs = [Op::Sync { file: file.clone() }, Op::SyncDir { path: String::new() }];
+    for op in syncs {
+        assert!(matches!(disk.submit(0, 0, op), Submitted::Later(_)));
+    }
+    write(&mut disk, &file, 0, &[2; 512], false);
+    open(&mut disk, "late", true).unwrap();
+    assert!(disk.take_due(1).into_iter().all(|(_, result)| result.is_ok()));
+    let synced = BTreeSet::from([Some(vec![1; 512]), Some(vec![2; 512])]);
+    assert_eq!(after_power_losses(&disk, "f"), synced);
+    assert_eq!(after_power_losses(&disk, "late"), BTreeSet::from([None, Some(Vec::new())]));
+}
+
+#[test]
+fn a_crash_finds_operations_done_not_done_or_done_in_part() {
+    let mut disk = instant(14);
+    let file = open(&mut disk, "f", true).unwrap();
+    sync_dir(&mut disk, "");
+    disk.set_parameters(Parameters { write_ns: 1..=1, other_ns: 1..=1, sync_ns: 1..=1, ..disk.parameters.clone() });
+    let data = vec![Bytes::from(vec![1; 3000])];
+    let rename = Op::Rename { from: "f".to_owned(), to: "g".to_owned() };
+    for op in [Op::Write { file, at: 0, data, sync: true }, rename] {
+        assert!(matches!(disk.submit(0, 0, op), Submitted::Later(_)));
+    }
+    for crash in [Crash::Kill, Crash::PowerLoss] {
+        let mut written = BTreeSet::new();
+        let mut renamed = BTreeSet::new();
+        for seed in 0..100 {
+            let mut disk = disk.clone();
+            disk.crash(crash, seed);
+            disk.set_parameters(instant(0).parameters);
+            let (old, new) = (content(&mut disk, "f"), content(&mut disk, "g"));
+            renamed.insert((old.is_some(), new.is_some()));
+            written.insert(old.or(new).unwrap().len());
+        }
+        assert_eq!(renamed, BTreeSet::from([(true, false), (false, true)]), "{crash:?}");
+        assert!(written.contains(&0) && written.contains(&3000) && written.len() > 10, "{crash:?}: {written:?}");
+    }
 }
 
 #[test]

@@ -323,6 +323,9 @@ fn failed_write() {
     s.request(0, produce("orders", &[0], -1, -1));
     s.request(0, create("others", 1));
     s.settle();
+    s.says("Without its metadata log the broker ends. Whoever waits is told to ask again; a new life will know what became of it.");
+    s.request(0, create("third", 1));
+    s.fail("fdatasync: Input/output error (os error 5)");
     s.end();
 }
 

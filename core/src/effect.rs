@@ -232,6 +232,11 @@ pub enum Effect {
     },
     /// The broker serves from here on (its registration is unfenced in its own image).
     Ready,
+    /// The metadata log is lost to this life: the whole broker ends, as Kafka's does. A new life recovers it.
+    Halt {
+        /// What happened.
+        reason: String,
+    },
     /// A log went offline: an operator must know.
     Alarm {
         /// The log.

@@ -69,6 +69,7 @@ pub fn effect(effect: &Effect) -> String {
         Effect::Release { lease } => format!("release lease={lease}"),
         Effect::Close { conn, reason } => format!("close #{conn}: {reason}"),
         Effect::Ready => "ready".into(),
+        Effect::Halt { reason } => format!("HALT: {reason}"),
         Effect::Alarm { log, reason } => format!("ALARM {log}: {reason}"),
     }
 }

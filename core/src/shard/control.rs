@@ -6,6 +6,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -98,8 +99,8 @@ impl Shard {
             .replicas
             .entry(LogId::METADATA)
             .or_insert_with(|| Replica::new(Log::create(LogId::METADATA, "__cluster_metadata", step.out), keeping));
-        if replica.log().offline().is_some() {
-            return;
+        if let Some(reason) = replica.log().offline() {
+            return step.out.push(Effect::Halt { reason: reason.into() });
         }
         let mut quorum = Quorum::new(self.config.broker, BTreeSet::from([self.config.broker]), control.ballot);
         let ballot = quorum.next_ballot(replica.log().state().last_epoch());
@@ -196,20 +197,15 @@ impl Shard {
         let loaded = match found {
             Lookup::Batches(bytes) => load(control, &bytes),
             Lookup::Record(_) => Err(Malformed("the answer to another question")),
-            Lookup::Failed(reason) => return self.metadata_unreadable(reason, step),
+            Lookup::Failed(reason) => return self.metadata_failed(reason, step),
         };
         match loaded {
             Ok(turn) => {
                 self.take_turn(turn, step);
                 self.load_on(step);
             }
-            Err(Malformed(what)) => self.metadata_unreadable(format!("cannot read {what}"), step),
+            Err(Malformed(what)) => self.metadata_failed(format!("cannot read {what}"), step),
         }
-    }
-
-    fn metadata_unreadable(&mut self, reason: alloc::string::String, step: &mut Step<'_>) {
-        step.out.push(Effect::Alarm { log: LogId::METADATA, reason });
-        self.metadata_failed(step);
     }
 
     /// The machine knows all that is committed: publish it, then register this broker.
@@ -371,7 +367,8 @@ impl Shard {
     }
 
     /// The metadata log is offline: nothing can be decided any more in this life.
-    pub(super) fn metadata_failed(&mut self, step: &mut Step<'_>) {
+    pub(super) fn metadata_failed(&mut self, reason: String, step: &mut Step<'_>) {
+        step.out.push(Effect::Halt { reason });
         let Some(control) = &mut self.control else { return };
         let turn = control.coordinator.resign();
         self.take_turn(turn, step);

@@ -321,13 +321,17 @@ impl Shard {
         let first = replica.log().offline().is_none();
         replica.log_mut().failed(seq, error);
         let waits = replica.resign();
+        let reason = format!("a write failed, offline until restart: {error}");
+        if log == LogId::METADATA {
+            if first {
+                self.metadata_failed(reason, step);
+            }
+            return;
+        }
         if first {
-            step.out.push(Effect::Alarm { log, reason: format!("a write failed, offline until restart: {error}") });
+            step.out.push(Effect::Alarm { log, reason });
         }
         self.wake_all(waits, step);
-        if log == LogId::METADATA {
-            self.metadata_failed(step);
-        }
     }
 
     /// A partition's own disk got further: so may its high watermark.

@@ -126,6 +126,7 @@ impl<D: Disk> Logs<D> {
             | Effect::Publish { .. }
             | Effect::Close { .. }
             | Effect::Ready
+            | Effect::Halt { .. }
             | Effect::Alarm { .. } => panic!("an effect that changes no log"),
         };
         let found = self.log(id).unwrap_or_else(|| panic!("{id}: changed before it was opened"));

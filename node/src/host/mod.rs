@@ -78,7 +78,7 @@ pub type Observer = Box<dyn FnMut(Now, &Input, &[Effect])>;
 /// completes, and closes the logs.
 ///
 /// # Errors
-/// The disk's, during recovery and closing.
+/// The disk's, during recovery and closing; the shard's reason to end the broker.
 ///
 /// # Panics
 /// When the shard, or a connection, panics. (The store has tasks of its own: their panics reach the process only.)
@@ -109,6 +109,7 @@ pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<(
         effects: Vec::new(),
         serving: Some(serving),
         observer,
+        halted: None,
     };
     host.serve(&net, stop).await;
     host.close().await
@@ -131,6 +132,8 @@ struct Host<D: Disk, C> {
     /// Called, and gone, when the broker serves; no connection is accepted before.
     serving: Option<Box<dyn FnOnce()>>,
     observer: Option<Observer>,
+    /// Why the shard wants the broker to end.
+    halted: Option<String>,
 }
 
 impl<D: Disk, C: Clock> Host<D, C> {
@@ -139,6 +142,9 @@ impl<D: Disk, C: Clock> Host<D, C> {
         let mut accept = pin!(accept(net, &shared.clock));
         loop {
             self.turn();
+            if self.halted.is_some() {
+                return;
+            }
             // What the turn started begins, and what arrived meanwhile makes the next turn.
             yield_now().await;
             let deadline = self.shard.deadline();
@@ -240,6 +246,7 @@ impl<D: Disk, C: Clock> Host<D, C> {
                     serving();
                 }
             }
+            Effect::Halt { reason } => self.halted = Some(reason),
             Effect::Alarm { log, reason } => tracing::error!(%log, reason, "a log went offline"),
         }
     }
@@ -296,7 +303,8 @@ impl<D: Disk, C: Clock> Host<D, C> {
     /// Drops the connections and closes the logs.
     async fn close(mut self) -> io::Result<()> {
         self.tasks.shutdown().await;
-        self.logs.close().await
+        let closed = self.logs.close().await;
+        self.halted.map_or(closed, |reason| Err(io::Error::other(reason)))
     }
 }
 

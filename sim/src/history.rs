@@ -128,6 +128,13 @@ impl History {
         }
     }
 
+    /// What the offsets from one on, below another, read as; those that nobody read are left out.
+    #[must_use]
+    pub fn between(&self, partition: &Partition, from: i64, to: i64) -> Vec<(i64, u64)> {
+        let reads = self.reads.get(partition).into_iter();
+        reads.flat_map(|reads| reads.range(from..to.max(from))).map(|(offset, value)| (*offset, *value)).collect()
+    }
+
     /// How many sends were acknowledged.
     #[must_use]
     pub fn acknowledgements(&self) -> u64 {

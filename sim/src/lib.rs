@@ -1,7 +1,13 @@
 //! The simulator: whole brokers run, broken and replayed from a seed. Two engines (`world`, `direct`), one set of
 //! oracles.
 
+pub mod cli;
+pub mod client;
+pub mod clock;
 pub mod disk;
 pub mod history;
+pub mod net;
+pub mod panics;
 pub mod report;
 pub mod trace;
+pub mod world;

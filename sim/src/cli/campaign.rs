@@ -1,0 +1,159 @@
+//! `klamm-sim campaign`: many seeds, on as many threads as wanted. A run knows nothing of others: what one thread does
+//! changes no seed of another.
+
+use super::{DIFFERENT, EngineName};
+use crate::report::{Engine, Report, Verdict};
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write, stderr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Instant;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// How many seeds.
+    #[arg(long, value_name = "N")]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    from: u64,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "world")]
+    engine: EngineName,
+    /// Seeds that run at the same time; as many as there are cores if not given.
+    #[arg(long, value_name = "J")]
+    jobs: Option<usize>,
+    /// Run every seed twice: both runs must be the same.
+    #[arg(long)]
+    twice: bool,
+    /// Stop at the first seed that fails.
+    #[arg(long)]
+    until_failure: bool,
+}
+
+/// What is known of the seeds that have run.
+#[derive(Default)]
+struct Tally {
+    seeds: u64,
+    simulated_ns: u64,
+    counters: BTreeMap<&'static str, u64>,
+    /// Exit codes of the runs that failed.
+    failures: Vec<u8>,
+    /// What the first failure broke.
+    first: Option<String>,
+}
+
+pub(super) fn run(args: &Args) -> u8 {
+    let jobs = args.jobs.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1).max(1);
+    let end = args.from.saturating_add(args.seeds);
+    let (next, stop) = (AtomicU64::new(args.from), AtomicBool::new(false));
+    let (reports, ran) = channel();
+    let started = Instant::now();
+    let tally = thread::scope(|scope| {
+        for _ in 0..jobs {
+            let (reports, next, stop) = (reports.clone(), &next, &stop);
+            scope.spawn(move || work(args, next, end, stop, &reports));
+        }
+        drop(reports);
+        gather(args, &ran, &stop, started)
+    });
+    tally.print(args, started);
+    tally.exit_code()
+}
+
+/// Runs seeds until there are none left; with each its digest of the second time, if it differs.
+fn work(args: &Args, next: &AtomicU64, end: u64, stop: &AtomicBool, reports: &Sender<(Report, Option<u64>)>) {
+    while !stop.load(Ordering::Relaxed) {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= end {
+            return;
+        }
+        let report = args.engine.run(seed, false);
+        let again = args.twice.then(|| args.engine.run(seed, false).digest).filter(|again| *again != report.digest);
+        if reports.send((report, again)).is_err() {
+            return;
+        }
+    }
+}
+
+fn gather(args: &Args, ran: &Receiver<(Report, Option<u64>)>, stop: &AtomicBool, started: Instant) -> Tally {
+    let mut tally = Tally::default();
+    let watched = stderr().is_terminal();
+    for (report, again) in ran {
+        if tally.add(&report, again) && args.until_failure {
+            stop.store(true, Ordering::Relaxed);
+            break;
+        }
+        if watched {
+            let per_second = tally.seeds as f64 / started.elapsed().as_secs_f64();
+            let failed = tally.failures.len();
+            eprint!("\r{}/{} seeds, {failed} failed, {per_second:.1} a second ", tally.seeds, args.seeds);
+            // A terminal that takes nothing has nobody watching.
+            let _ = stderr().flush();
+        }
+    }
+    if watched {
+        eprintln!();
+    }
+    tally
+}
+
+impl Tally {
+    /// Takes in a run; tells whether it failed.
+    fn add(&mut self, report: &Report, again: Option<u64>) -> bool {
+        self.seeds += 1;
+        self.simulated_ns += report.simulated_ns;
+        for (name, n) in &report.counters {
+            *self.counters.entry(name).or_default() += n;
+        }
+        let code = if again.is_some() { DIFFERENT } else { report.exit_code() };
+        if code == 0 {
+            return false;
+        }
+        if let Some(again) = again {
+            println!("DIFFERENT  digest {:016x}, and {again:016x} the second time", report.digest);
+        }
+        println!("{report}\n");
+        self.failures.push(code);
+        self.first.get_or_insert_with(|| match &report.verdict {
+            Verdict::Unsafe(violation) => violation.property.to_owned(),
+            Verdict::Stuck(_) => "stuck".to_owned(),
+            Verdict::Inconclusive(_) => "inconclusive".to_owned(),
+            Verdict::Clean => "different".to_owned(),
+        });
+        true
+    }
+
+    fn print(&self, args: &Args, started: Instant) {
+        let width = self.counters.keys().map(|name| name.len()).max().unwrap_or_default();
+        for (name, n) in &self.counters {
+            println!("{name:<width$}  {n:>12}");
+        }
+        let (simulated, real) = (self.simulated_ns as f64 / 1e9, started.elapsed().as_secs_f64());
+        println!(
+            "{} seeds from {} in {}: {} failed; {simulated:.0} s simulated in {real:.1} s, {:.1} CPU-seconds",
+            self.seeds,
+            args.from,
+            Engine::from(args.engine),
+            self.failures.len(),
+            cpu_seconds(),
+        );
+        if let Some(property) = &self.first {
+            println!("found {property} after {} seeds, {:.1} CPU-seconds", self.seeds, cpu_seconds());
+        }
+    }
+
+    /// The gravest of what happened: a broken promise, then what makes every verdict doubtful, then the rest.
+    fn exit_code(&self) -> u8 {
+        let gravity = |code: &&u8| [1, DIFFERENT, 3, 4].iter().position(|c| c == *code);
+        self.failures.iter().min_by_key(gravity).copied().unwrap_or_default()
+    }
+}
+
+/// What this process has used so far.
+fn cpu_seconds() -> f64 {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    used.tv_sec as f64 + used.tv_nsec as f64 / 1e9
+}

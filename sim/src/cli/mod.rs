@@ -1,0 +1,72 @@
+//! `klamm-sim`: runs of a seed, campaigns of many, and planted bugs that they must find.
+//!
+//! Exit codes: 0 clean, 1 a promise broken, 2 usage, 3 stuck after healing, 4 inconclusive, 5 a seed that ran differently
+//! twice.
+
+mod campaign;
+mod mutants;
+mod run;
+
+use crate::report::{Engine, Report};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::process::ExitCode;
+
+/// A seed that ran differently twice.
+const DIFFERENT: u8 = 5;
+/// What was asked for cannot be done.
+const USAGE: u8 = 2;
+
+/// Simulates whole brokers, and everything that goes wrong with them, from a seed.
+#[derive(Parser)]
+#[command(version, max_term_width = 120)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one seed and report.
+    Run(run::Args),
+    /// Run many seeds; each that fails is reported with the line that runs it again.
+    Campaign(campaign::Args),
+    /// Plant bugs, one at a time, and see that a campaign finds each.
+    Mutants(mutants::Args),
+}
+
+/// Which engine runs the seeds.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EngineName {
+    /// The real host over simulated network and disk.
+    World,
+}
+
+impl EngineName {
+    fn run(self, seed: u64, trace: bool) -> Report {
+        match self {
+            EngineName::World => crate::world::run(seed, trace),
+        }
+    }
+}
+
+impl From<EngineName> for Engine {
+    fn from(name: EngineName) -> Engine {
+        match name {
+            EngineName::World => Engine::World,
+        }
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let code = match Arguments::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Campaign(args) => campaign::run(&args),
+        Command::Mutants(args) => mutants::run(&args).unwrap_or_else(|error| {
+            eprintln!("klamm-sim mutants: {error}");
+            USAGE
+        }),
+    };
+    ExitCode::from(code)
+}

@@ -1,0 +1,5 @@
+//! The `klamm-sim` binary.
+
+fn main() -> std::process::ExitCode {
+    klamm_sim::cli::main()
+}

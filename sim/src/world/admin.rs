@@ -1,0 +1,139 @@
+//! Creates topics, and holds the broker to them: a topic that was acknowledged is there from then on, with its id.
+
+use super::ledger::{Ledger, Topic};
+use super::parameters::{Parameters, segment_bytes};
+use super::producer::pause;
+use crate::client::{Connection, Lost};
+use crate::report::Violation;
+use klamm_core::rng::Rng;
+use klamm_core::wire::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, MetadataRequest, MetadataRequestTopic, MetadataResponse,
+    MetadataResponseTopic, Response, error,
+};
+use std::rc::Rc;
+
+/// How long an answer may take.
+const ANSWER_MS: u64 = 3_000;
+
+/// Creates the topics of the beginning, then more of them, until the work is over.
+pub(super) async fn administer(ledger: Rc<Ledger>, parameters: Rc<Parameters>, seed: u64) {
+    let mut rng = Rng::new(seed);
+    for (number, (partitions, segment_bytes)) in (0..).zip(&parameters.topics) {
+        create(&ledger, &format!("topic-{number}"), *partitions, *segment_bytes, &mut rng).await;
+    }
+    ledger.ready.set(true);
+    for number in 0..parameters.later_topics {
+        pause(&mut rng, 600).await;
+        if !ledger.is_working() {
+            break;
+        }
+        let (partitions, bytes) = (1 + rng.below(2) as i32, segment_bytes(&mut rng));
+        create(&ledger, &format!("later-{number}"), partitions, bytes, &mut rng).await;
+    }
+    while ledger.is_working() {
+        pause(&mut rng, 400).await;
+        let looked = async { look(&mut Connection::dial(rng.draw()).await?, &ledger, &mut rng).await };
+        if let Err(lost) = looked.await {
+            ledger.lost(&lost);
+        }
+    }
+}
+
+/// Tries until the topic is there.
+async fn create(ledger: &Ledger, name: &str, partitions: i32, segment_bytes: u32, rng: &mut Rng) {
+    loop {
+        let tried = async {
+            let mut connection = Connection::dial(rng.draw()).await?;
+            try_create(&mut connection, ledger, name, partitions, segment_bytes, rng).await
+        };
+        match tried.await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(lost) => ledger.lost(&lost),
+        }
+        pause(rng, 100).await;
+    }
+}
+
+async fn try_create(
+    connection: &mut Connection,
+    ledger: &Ledger,
+    name: &str,
+    partitions: i32,
+    segment_bytes: u32,
+    rng: &mut Rng,
+) -> Result<bool, Lost> {
+    let config = CreatableTopicConfig { name: "segment.bytes".to_owned(), value: Some(segment_bytes.to_string()) };
+    let topic = CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: partitions,
+        replication_factor: 1,
+        configs: vec![config],
+        ..CreatableTopic::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+    let version = 2 + rng.below(6) as i16;
+    let response = match connection.ask(version, request, ANSWER_MS).await? {
+        Response::CreateTopics(response) => response,
+        other => return Err(Lost::Nonsense(format!("{:?} to CreateTopics", other.key()))),
+    };
+    let code = response.topics.first().map_or(error::UNKNOWN_SERVER_ERROR, |topic| topic.error_code);
+    if !matches!(code, error::NONE | error::TOPIC_ALREADY_EXISTS) {
+        return Ok(false);
+    }
+    let described = describe(connection, Some(vec![name]), 10 + rng.below(4) as i16).await?;
+    let found = described.topics.iter().find(|topic| topic.name.as_deref() == Some(name));
+    match found.filter(|topic| topic.error_code == error::NONE) {
+        Some(found) => {
+            let topic = Topic { name: name.to_owned(), id: found.topic_id, partitions };
+            check_topic(ledger, &topic, Some(found));
+            ledger.count("topics created", 1);
+            ledger.topics.borrow_mut().push(topic);
+        }
+        None => ledger.violated(Violation {
+            property: "topics-stay",
+            fact: format!("the creation of {name} was answered {}", error::name(code)),
+            contradiction: format!("Metadata then says {:?}", described.topics),
+        }),
+    }
+    Ok(true)
+}
+
+async fn describe(
+    connection: &mut Connection,
+    names: Option<Vec<&str>>,
+    version: i16,
+) -> Result<MetadataResponse, Lost> {
+    let topic = |name: &str| MetadataRequestTopic { name: Some(name.to_owned()), ..MetadataRequestTopic::default() };
+    let topics = names.map(|names| names.into_iter().map(topic).collect());
+    let request = MetadataRequest { topics, allow_auto_topic_creation: false, ..MetadataRequest::default() };
+    match connection.ask(version, request, ANSWER_MS).await? {
+        Response::Metadata(response) => Ok(response),
+        other => Err(Lost::Nonsense(format!("{:?} to Metadata", other.key()))),
+    }
+}
+
+/// Looks for every acknowledged topic.
+pub(super) async fn look(connection: &mut Connection, ledger: &Ledger, rng: &mut Rng) -> Result<(), Lost> {
+    let known = ledger.topics.borrow().clone();
+    let described = describe(connection, None, 10 + rng.below(4) as i16).await?;
+    for topic in known {
+        let found = described.topics.iter().find(|found| found.name.as_deref() == Some(&topic.name));
+        check_topic(ledger, &topic, found);
+    }
+    Ok(())
+}
+
+fn check_topic(ledger: &Ledger, topic: &Topic, found: Option<&MetadataResponseTopic>) {
+    let same = |f: &MetadataResponseTopic| {
+        f.topic_id == topic.id && f.partitions.len() == usize::try_from(topic.partitions).unwrap_or_default()
+    };
+    if found.is_some_and(same) {
+        return;
+    }
+    ledger.violated(Violation {
+        property: "topics-stay",
+        fact: format!("{} was created with id {} and {} partitions", topic.name, topic.id, topic.partitions),
+        contradiction: format!("Metadata says {found:?}"),
+    });
+}

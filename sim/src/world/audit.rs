@@ -1,0 +1,96 @@
+//! The end of a run: every partition must take a record, and everything is read back over the wire.
+
+use super::admin::look;
+use super::consumer::{Cursor, cursors, end, fetch};
+use super::ledger::{Ledger, Phase};
+use super::producer::pause;
+use crate::client::{Connection, Lost, batch};
+use crate::clock::EPOCH_MS;
+use klamm_core::ids::Timestamp;
+use klamm_core::rng::Rng;
+use klamm_core::wire::{FetchRequest, PartitionProduceData, ProduceRequest, Response, TopicProduceData, error};
+use std::rc::Rc;
+
+/// How long an answer may take.
+const ANSWER_MS: u64 = 5_000;
+/// Between two tries.
+const PAUSE_MS: u64 = 50;
+
+/// Waits for the audit to begin, does it, and says so.
+pub(super) async fn audit(ledger: Rc<Ledger>, seed: u64) {
+    let mut rng = Rng::new(seed);
+    while ledger.phase.get() < Phase::Audit {
+        pause(&mut rng, 5).await;
+    }
+    let topics = ledger.topics.borrow().clone();
+    for mut cursor in cursors(&topics) {
+        let place = format!("{}-{}", cursor.at.0, cursor.at.1);
+        ledger.waits_for.replace(format!("{place} to acknowledge a record"));
+        until(&ledger, &mut rng, async |connection| probe(connection, &ledger, &cursor).await).await;
+        ledger.waits_for.replace(format!("{place} to be read back"));
+        let mut log = Vec::new();
+        until(&ledger, &mut rng, async |connection| read_back(connection, &ledger, &mut cursor, &mut log).await).await;
+        ledger.check(ledger.history.borrow_mut().finally(&cursor.at, &log));
+    }
+    ledger.waits_for.replace("Metadata".to_owned());
+    let mut own = Rng::new(rng.draw());
+    until(&ledger, &mut rng, async |connection| look(connection, &ledger, &mut own).await.map(|()| true)).await;
+    ledger.phase.set(Phase::Done);
+}
+
+/// Tries over one connection after the other.
+async fn until(ledger: &Ledger, rng: &mut Rng, mut work: impl AsyncFnMut(&mut Connection) -> Result<bool, Lost>) {
+    loop {
+        match Connection::dial(rng.draw()).await {
+            Ok(mut connection) => match work(&mut connection).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(lost) => ledger.lost(&lost),
+            },
+            Err(lost) => ledger.lost(&lost),
+        }
+        pause(rng, PAUSE_MS).await;
+    }
+}
+
+/// Has a new value acknowledged.
+async fn probe(connection: &mut Connection, ledger: &Ledger, cursor: &Cursor) -> Result<bool, Lost> {
+    let (value, producer) = (ledger.number(), ledger.number());
+    ledger.history.borrow_mut().sent(&cursor.at, producer, value);
+    let records = Some(batch(&[value], 0, Timestamp(EPOCH_MS), None));
+    let data = PartitionProduceData { index: cursor.at.1, records };
+    let topic = TopicProduceData { name: cursor.at.0.clone(), topic_id: cursor.topic, partition_data: vec![data] };
+    let request = ProduceRequest { acks: -1, timeout_ms: 3_000, topic_data: vec![topic], ..ProduceRequest::default() };
+    let response = match connection.ask(12, request, ANSWER_MS).await? {
+        Response::Produce(response) => response,
+        other => return Err(Lost::Nonsense(format!("{:?} to Produce", other.key()))),
+    };
+    let Some(part) = response.responses.first().and_then(|topic| topic.partition_responses.first()) else {
+        return Err(Lost::Nonsense("an answer to Produce without what was asked for".to_owned()));
+    };
+    if part.error_code != error::NONE {
+        return Ok(false);
+    }
+    ledger.acked(&cursor.at, &[value], part.base_offset);
+    Ok(true)
+}
+
+/// Reads a partition to its end.
+async fn read_back(
+    connection: &mut Connection,
+    ledger: &Ledger,
+    cursor: &mut Cursor,
+    log: &mut Vec<(i64, u64)>,
+) -> Result<bool, Lost> {
+    let Some(end) = end(connection, ledger, 5, cursor).await? else { return Ok(false) };
+    while cursor.next < end {
+        let request = FetchRequest { max_wait_ms: 100, min_bytes: 1, ..FetchRequest::default() };
+        let from = cursor.next;
+        let cursors = std::slice::from_mut(cursor);
+        if !fetch(connection, ledger, 12, request, 1 << 20, cursors).await? || cursor.next == from {
+            return Ok(false);
+        }
+        log.extend(ledger.history.borrow().between(&cursor.at, from, cursor.next));
+    }
+    Ok(true)
+}

@@ -1,0 +1,265 @@
+//! The broker of a run: the real host, one task a shard, over the simulated network, disk and clocks. Each life of it
+//! finds what the last one left on the disk.
+
+use super::ledger::Ledger;
+use super::parameters::{Parameters, pick};
+use super::trace::Trace;
+use crate::client::BROKER;
+use crate::clock::{SimClock, elapsed_ns};
+use crate::disk::{Device, SimFile};
+use crate::net::{self, PORT, SimNet};
+use crate::report::Violation;
+use klamm::disk::logs::Options;
+use klamm::host::{Mesh, Node, Observer};
+use klamm_core::effect::{Call, Config, Effect, Input, Range};
+use klamm_core::ids::{BrokerId, Now, ShardIndex, Uuid};
+use klamm_core::record::Header;
+use klamm_core::rng::{self, Rng};
+use klamm_core::wire::{Request, Response};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::{JoinSet, spawn_local};
+
+/// The largest batch taken.
+const MAX_MESSAGE_BYTES: u32 = 1 << 20;
+
+/// What the broker's present life is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Not every shard serves yet.
+    Starting,
+    /// Every shard serves.
+    Serving,
+    /// It was told to stop.
+    Stopping,
+    /// The process has ended by itself.
+    Exited,
+}
+
+/// Where the broker's lives follow one another.
+pub(super) struct Site {
+    seed: u64,
+    parameters: Parameters,
+    pub(super) device: Device,
+    ledger: Rc<Ledger>,
+    pub(super) trace: Rc<RefCell<Trace>>,
+    pub(super) state: Cell<State>,
+    lives: Cell<u64>,
+    stops: RefCell<Vec<oneshot::Sender<()>>>,
+    /// Logs that the present life refused at its start, and why.
+    pub(super) refused: RefCell<Vec<String>>,
+    /// Batches of idempotent producers that were appended in any life.
+    appended: RefCell<BTreeSet<(i64, i16, i32, u32)>>,
+}
+
+impl Site {
+    pub(super) fn new(seed: u64, parameters: Parameters, device: Device, ledger: Rc<Ledger>, whole: bool) -> Rc<Site> {
+        Rc::new(Site {
+            seed,
+            parameters,
+            device,
+            ledger,
+            trace: Rc::new(RefCell::new(Trace::new(whole))),
+            state: Cell::new(State::Exited),
+            lives: Cell::new(0),
+            stops: RefCell::default(),
+            refused: RefCell::default(),
+            appended: RefCell::default(),
+        })
+    }
+
+    /// Has the present life stop in order.
+    pub(super) fn stop(&self) {
+        self.state.set(State::Stopping);
+        self.stops.borrow_mut().clear();
+    }
+
+    /// A life of the broker. It ends by a crash, or stands still once it has exited.
+    pub(super) async fn live(self: Rc<Site>) -> turmoil::Result {
+        self.lives.set(self.lives.get() + 1);
+        self.state.set(State::Starting);
+        self.refused.borrow_mut().clear();
+        let mut rng = Rng::new(rng::draw(self.seed, "life", self.lives.get()));
+        let shards = match self.parameters.reshards {
+            true => pick(&mut rng, &[1, 2, 3]),
+            false => self.parameters.shards,
+        };
+        self.event(format!("life {} of {shards} shards", self.lives.get()));
+        let (nets, deal) = net::listen(shards, rng.draw()).await?;
+        spawn_local(deal);
+        let now: Rc<dyn Fn() -> u64> = Rc::new(elapsed_ns);
+        spawn_local(self.device.open(now).drive(sleep_until));
+        let mut hosts = self.clone().start(shards, nets, &mut rng);
+        while let Some(ended) = hosts.join_next().await {
+            match ended {
+                Ok(Ok(())) => self.event("a shard has stopped".to_owned()),
+                Ok(Err(error)) => {
+                    self.event(format!("a shard has failed: {error}"));
+                    self.ledger.count("lives ended by the disk", 1);
+                    break;
+                }
+                Err(_) => self.ledger.violated(Violation {
+                    property: "no-panic",
+                    fact: "the broker ran".to_owned(),
+                    contradiction: "one of its shards panicked".to_owned(),
+                }),
+            }
+        }
+        hosts.abort_all();
+        self.state.set(State::Exited);
+        pending().await
+    }
+
+    fn start(self: Rc<Site>, shards: u16, nets: Vec<SimNet>, rng: &mut Rng) -> JoinSet<io::Result<()>> {
+        let clock = SimClock::new(self.parameters.drift(rng));
+        let incarnation = Uuid::from_halves(rng.draw() | 1, rng.draw());
+        let seed = rng.draw();
+        let now: Rc<dyn Fn() -> u64> = Rc::new(elapsed_ns);
+        let disk = self.device.open(now);
+        let unready = Rc::new(Cell::new(shards));
+        let mut hosts = JoinSet::new();
+        let mut stops = Vec::new();
+        for ((net, mesh), shard) in nets.into_iter().zip(Mesh::<SimFile>::of(shards)).zip((0..).map(ShardIndex)) {
+            let (stop, stopped) = oneshot::channel();
+            stops.push(stop);
+            let (site, unready) = (self.clone(), unready.clone());
+            let node = Node {
+                net,
+                disk: disk.clone(),
+                clock,
+                config: self.config(shard, shards, incarnation, seed),
+                options: self.options(),
+                mesh,
+                serving: Box::new(move || site.serves(&unready)),
+                stop: Box::pin(async { drop(stopped.await) }),
+                observer: Some(self.clone().observer(shard)),
+            };
+            hosts.spawn_local(klamm::host::run(node));
+        }
+        *self.stops.borrow_mut() = stops;
+        hosts
+    }
+
+    fn serves(&self, unready: &Cell<u16>) {
+        unready.set(unready.get() - 1);
+        if unready.get() == 0 && self.state.get() == State::Starting {
+            self.state.set(State::Serving);
+            self.ledger.count("lives that served", 1);
+        }
+    }
+
+    fn config(&self, shard: ShardIndex, shards: u16, incarnation: Uuid, seed: u64) -> Config {
+        Config {
+            broker: BrokerId(1),
+            cluster_id: "simulated".to_owned(),
+            directory: Uuid::from_halves(1, self.seed | 1),
+            incarnation,
+            shard,
+            shards,
+            advertised: (BROKER.to_owned(), PORT),
+            crc: klamm::crc32c,
+            seed,
+            num_partitions: 1,
+            auto_create_topics: true,
+            segment_bytes: self.parameters.segment_bytes,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            zero_fill: self.parameters.zero_fill,
+            mark_every: self.parameters.mark_every,
+            log_tail_bytes: self.parameters.log_tail_bytes,
+            open_files: self.parameters.open_files,
+            ..Options::new(klamm::crc32c)
+        }
+    }
+
+    fn event(&self, what: String) {
+        self.trace.borrow_mut().event(elapsed_ns(), what);
+    }
+
+    fn observer(self: Rc<Site>, shard: ShardIndex) -> Observer {
+        Box::new(move |now: Now, input: &Input, effects: &[Effect]| {
+            self.trace.borrow_mut().step(elapsed_ns(), shard.0, now, input, effects);
+            self.look(input, effects);
+        })
+    }
+
+    /// Counts the states that a campaign must reach.
+    fn look(&self, input: &Input, effects: &[Effect]) {
+        if let Input::Recovered { name, found, .. } = input {
+            match found {
+                Ok(found) if found.torn_bytes > 0 => self.ledger.count("torn tails cut", 1),
+                Ok(_) => {}
+                Err(why) => {
+                    self.ledger.count("logs refused", 1);
+                    self.refused.borrow_mut().push(format!("{name}: {why}"));
+                }
+            }
+        }
+        let repeats = self.repeats(input, effects);
+        self.ledger.count("duplicates recognised", repeats);
+        for effect in effects {
+            match effect {
+                Effect::Append { batch, roll, .. } => {
+                    self.ledger.count("appends", 1);
+                    self.ledger.count("rolls", u64::from(roll.is_some()));
+                    if let Some(name) = name(&batch.header) {
+                        self.appended.borrow_mut().insert(name);
+                    }
+                }
+                Effect::Reply { response: Response::Fetch(_), ranges, .. } => {
+                    let leased = ranges.iter().filter(|range| matches!(range, Range::Leased { .. })).count();
+                    let two = leased > 0 && leased < ranges.len();
+                    self.ledger.count("fetches over two shards", u64::from(two));
+                }
+                Effect::Alarm { .. } => self.ledger.count("alarms", 1),
+                _ => {}
+            }
+        }
+    }
+
+    /// Batches in a produce that were appended before and are not now: the owner of their log has recognised them.
+    fn repeats(&self, input: &Input, effects: &[Effect]) -> u64 {
+        let asked: Vec<&[u8]> = match input {
+            Input::Call { call: Call::Produce { parts, .. }, .. } => parts.iter().map(|p| &p.records[..]).collect(),
+            Input::Request { request: Request::Produce(r), .. } => {
+                let parts = r.topic_data.iter().flat_map(|topic| &topic.partition_data);
+                parts.filter_map(|p| p.records.as_deref()).collect()
+            }
+            _ => return 0,
+        };
+        let passed_on = |effect: &Effect| matches!(effect, Effect::Call { call: Call::Produce { .. }, .. });
+        if effects.iter().any(passed_on) {
+            return 0;
+        }
+        let appends = effects.iter().filter_map(|effect| match effect {
+            Effect::Append { batch, .. } => name(&batch.header),
+            _ => None,
+        });
+        let appends: BTreeSet<_> = appends.collect();
+        let known = self.appended.borrow();
+        let names = asked.into_iter().filter_map(|batch| Header::parse(batch).ok()).filter_map(|header| name(&header));
+        names.filter(|name| known.contains(name) && !appends.contains(name)).count() as u64
+    }
+}
+
+/// What tells a batch of an idempotent producer from all others.
+fn name(header: &Header) -> Option<(i64, i16, i32, u32)> {
+    let Header { producer_id, producer_epoch, base_sequence, crc, .. } = header;
+    (producer_id.0 >= 0).then_some((producer_id.0, producer_epoch.0, base_sequence.0, *crc))
+}
+
+/// Sleeps until so many nanoseconds from the simulation's start.
+pub(super) async fn sleep_until(at: u64) {
+    while let Some(left) = at.checked_sub(elapsed_ns()).filter(|left| *left > 0) {
+        tokio::time::sleep(Duration::from_nanos(left)).await;
+    }
+}

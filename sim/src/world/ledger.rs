@@ -1,0 +1,178 @@
+//! What the clients of a run share: what they saw, what is broken, and which part of the run it is.
+
+use crate::client::{Lost, values};
+use crate::history::{History, Partition};
+use crate::report::Violation;
+use bytes::Bytes;
+use klamm_core::ids::Uuid;
+use klamm_core::rng;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// The parts of a run, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Load and faults.
+    Work,
+    /// No new load, no faults: what is under way ends.
+    Drain,
+    /// Everything is probed and read back.
+    Audit,
+    /// Over.
+    Done,
+}
+
+/// A topic that the broker acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) id: Uuid,
+    pub(super) partitions: i32,
+}
+
+/// Shared by all of a run's clients and its driver.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) history: RefCell<History>,
+    violation: RefCell<Option<Violation>>,
+    counters: RefCell<BTreeMap<&'static str, u64>>,
+    pub(super) topics: RefCell<Vec<Topic>>,
+    /// Whether the topics of the beginning are there.
+    pub(super) ready: Cell<bool>,
+    pub(super) phase: Cell<Phase>,
+    /// Clients whose work is not ended.
+    pub(super) busy: Cell<u32>,
+    /// The last thing that the audit waits for.
+    pub(super) waits_for: RefCell<String>,
+    /// Everything below was seen to be committed.
+    committed: RefCell<BTreeMap<Partition, i64>>,
+    numbers: Cell<u64>,
+    /// Of what clients saw.
+    digest: Cell<u64>,
+}
+
+impl Ledger {
+    pub(super) fn new() -> Rc<Ledger> {
+        Rc::new(Ledger {
+            history: RefCell::default(),
+            violation: RefCell::default(),
+            counters: RefCell::default(),
+            topics: RefCell::default(),
+            ready: Cell::new(false),
+            phase: Cell::new(Phase::Work),
+            busy: Cell::new(0),
+            waits_for: RefCell::default(),
+            committed: RefCell::default(),
+            numbers: Cell::new(0),
+            digest: Cell::new(0),
+        })
+    }
+
+    /// A number that nobody had before: for values, producers and connections.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.set(self.numbers.get() + 1);
+        self.numbers.get()
+    }
+
+    pub(super) fn count(&self, name: &'static str, times: u64) {
+        *self.counters.borrow_mut().entry(name).or_default() += times;
+    }
+
+    pub(super) fn counters(&self) -> BTreeMap<&'static str, u64> {
+        self.counters.borrow().clone()
+    }
+
+    pub(super) fn is_working(&self) -> bool {
+        self.phase.get() == Phase::Work
+    }
+
+    /// A promise was broken. The first one counts.
+    pub(super) fn violated(&self, violation: Violation) {
+        self.violation.borrow_mut().get_or_insert(violation);
+    }
+
+    pub(super) fn violation(&self) -> Option<Violation> {
+        self.violation.borrow().clone()
+    }
+
+    /// Takes an oracle's word.
+    pub(super) fn check(&self, result: Result<(), Violation>) {
+        if let Err(violation) = result {
+            self.violated(violation);
+        }
+    }
+
+    pub(super) fn digest(&self) -> u64 {
+        self.digest.get()
+    }
+
+    fn fold(&self, kind: u64, at: i64, value: u64) {
+        let next = self.digest.get() ^ kind ^ rng::mix(at as u64) ^ value.rotate_left(32);
+        self.digest.set(rng::mix(next));
+    }
+
+    /// Values were acknowledged from an offset on.
+    pub(super) fn acked(&self, partition: &Partition, values: &[u64], base: i64) {
+        for (value, offset) in values.iter().zip(base..) {
+            self.fold(1, offset, *value);
+            self.check(self.history.borrow_mut().acked(partition, *value, offset));
+        }
+    }
+
+    /// What a consumer got for a fetch from an offset: it is checked, and the next offset to ask for is given.
+    pub(super) fn fetched(&self, partition: &Partition, from: i64, bytes: Bytes) -> i64 {
+        let found = match values(bytes) {
+            Ok(found) => found,
+            Err(what) => {
+                self.broken("whole-batches", partition, &format!("a fetch from {from} was answered"), what);
+                return from;
+            }
+        };
+        let mut next = from;
+        for (offset, value) in found.into_iter().filter(|(offset, _)| offset.0 >= from) {
+            if offset.0 != next {
+                let fact = format!("a fetch from {from} gave all below {next}");
+                self.broken("no-gaps", partition, &fact, format!("and then {offset}"));
+            }
+            self.fold(2, offset.0, value);
+            self.check(self.history.borrow_mut().read(partition, offset.0, value));
+            next = offset.0 + 1;
+        }
+        next
+    }
+
+    /// Everything below was committed when an earlier answer came: a floor for the answer to what is asked now.
+    pub(super) fn committed(&self, partition: &Partition) -> i64 {
+        self.committed.borrow().get(partition).copied().unwrap_or_default()
+    }
+
+    /// The broker says that everything below an offset is committed; `floor` is what it was when it was asked.
+    pub(super) fn commits(&self, partition: &Partition, floor: i64, end: i64) {
+        if end < floor {
+            let fact = format!("everything below {floor} was committed before a request");
+            self.broken("end-never-falls", partition, &fact, format!("its answer says {end}"));
+        }
+        let mut committed = self.committed.borrow_mut();
+        let known = committed.entry(partition.clone()).or_default();
+        *known = end.max(*known);
+    }
+
+    /// A broken promise about a partition.
+    pub(super) fn broken(&self, property: &'static str, partition: &Partition, fact: &str, contradiction: String) {
+        let fact = format!("{}-{}: {fact}", partition.0, partition.1);
+        self.violated(Violation { property, fact, contradiction });
+    }
+
+    /// A connection is of no more use: its end may be a broken promise.
+    pub(super) fn lost(&self, lost: &Lost) {
+        match lost {
+            Lost::Broken(_) => self.count("connections lost", 1),
+            Lost::Nonsense(what) => self.violated(Violation {
+                property: "answers-are-answers",
+                fact: "the broker answered a request".to_owned(),
+                contradiction: what.clone(),
+            }),
+        }
+    }
+}

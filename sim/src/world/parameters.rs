@@ -1,0 +1,154 @@
+//! What is drawn for a run, once, from its seed: each fault and each knob is on or off, with a drawn rate (swarm
+//! testing: Groce 2012). A run in which everything happens at one rate finds less than runs that differ.
+
+use crate::clock::{Drift, RIGHT};
+use crate::disk;
+use klamm_core::rng::Rng;
+
+/// One millisecond, in nanoseconds.
+pub(super) const MS: u64 = 1_000_000;
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Parameters {
+    /// Shards of the broker's first life.
+    pub(super) shards: u16,
+    /// Whether later lives draw their number of shards anew.
+    pub(super) reshards: bool,
+    /// Partitions and `segment.bytes` of each topic that exists from the start.
+    pub(super) topics: Vec<(i32, u32)>,
+    /// Topics that are created while others are used.
+    pub(super) later_topics: u32,
+    /// The broker's own `segment.bytes`, for the metadata log.
+    pub(super) segment_bytes: u32,
+    /// How the store keeps its bytes: see its options.
+    pub(super) zero_fill: u64,
+    pub(super) mark_every: u64,
+    pub(super) log_tail_bytes: u64,
+    pub(super) open_files: usize,
+    /// The disk when it is well.
+    pub(super) disk: disk::Parameters,
+    /// Errors of the disk while it is not, in a million.
+    pub(super) sync_errors: u64,
+    pub(super) write_errors: u64,
+    pub(super) producers: u32,
+    pub(super) consumers: u32,
+    /// Milliseconds that a producer thinks between batches, at most.
+    pub(super) think_ms: u64,
+    /// Records of a batch, at most, and bytes of a record.
+    pub(super) batch_records: u64,
+    pub(super) record_bytes: u64,
+    /// How long a message may take, milliseconds.
+    pub(super) latency_ms: u64,
+    /// How long faults and load go on.
+    pub(super) work_ms: u64,
+    pub(super) faults: Faults,
+    /// Whether the broker's clocks are wrong.
+    pub(super) drifts: bool,
+}
+
+/// How often each fault is chosen when one is due; 0 is never.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Faults {
+    pub(super) kill: u64,
+    pub(super) power_loss: u64,
+    pub(super) clean_stop: u64,
+    /// Links are cut: what is under way is lost.
+    pub(super) cut: u64,
+    /// Links stand still for a while.
+    pub(super) hold: u64,
+    /// Faults are this far apart on average.
+    pub(super) every_ms: u64,
+    /// A crash is soon followed by another one, once in so many times.
+    pub(super) again: u64,
+}
+
+impl Parameters {
+    pub(super) fn draw(rng: &mut Rng) -> Parameters {
+        let sector = pick(rng, &[512, 4_096]);
+        let sync_ms = pick(rng, &[1, 1, 4, 20]);
+        let write_us = pick(rng, &[0, 0, 500, 3_000]);
+        Parameters {
+            shards: pick(rng, &[1, 2, 2, 3]),
+            reshards: rng.one_in(3),
+            topics: (0..1 + rng.below(2)).map(|_| (1 + rng.below(3) as i32, segment_bytes(rng))).collect(),
+            later_topics: pick(rng, &[0, 0, 1, 3]),
+            segment_bytes: pick(rng, &[300, 700, 2_000, 1 << 20]),
+            zero_fill: pick(rng, &[0, 0, 600, 5_000, 40_000]),
+            mark_every: pick(rng, &[500, 4_000, 50_000, 16 << 20]),
+            log_tail_bytes: pick(rng, &[0, 1_000, 256 << 10]),
+            open_files: pick(rng, &[1, 4, 512]),
+            disk: disk::Parameters {
+                sector,
+                write_ns: 0..=write_us * 1_000,
+                sync_ns: 100_000..=sync_ms * MS,
+                read_ns: 0..=pick(rng, &[200_000, 3 * MS]),
+                other_ns: 0..=pick(rng, &[500_000, 3 * MS]),
+                ..disk::Parameters::default()
+            },
+            sync_errors: pick(rng, &[0, 0, 1_000, 10_000, 50_000]),
+            write_errors: pick(rng, &[0, 0, 1_000, 10_000]),
+            producers: 1 + rng.below(3) as u32,
+            consumers: 1 + rng.below(2) as u32,
+            think_ms: pick(rng, &[1, 10, 40]),
+            batch_records: pick(rng, &[1, 3, 20]),
+            record_bytes: pick(rng, &[8, 100, 700]),
+            latency_ms: pick(rng, &[0, 1, 4, 20]),
+            work_ms: 1_500 + rng.below(2_500),
+            faults: Faults::draw(rng),
+            drifts: rng.one_in(2),
+        }
+    }
+
+    /// The disk while it is ill.
+    pub(super) fn ill_disk(&self) -> disk::Parameters {
+        let (sync_errors, write_errors) = (self.sync_errors, self.write_errors);
+        disk::Parameters { sync_errors, write_errors, ..self.disk.clone() }
+    }
+
+    /// The clocks of one life: up to 10 % fast or slow, and off by up to an hour either way.
+    pub(super) fn drift(&self, rng: &mut Rng) -> Drift {
+        if !self.drifts {
+            return Drift { offset_ns: 0, rate: RIGHT, wall_ms: 0 };
+        }
+        Drift {
+            offset_ns: rng.below(1 << 40),
+            rate: RIGHT - RIGHT / 10 + rng.below(RIGHT / 5),
+            wall_ms: rng.below(7_200_000) as i64 - 3_600_000,
+        }
+    }
+}
+
+impl Faults {
+    fn draw(rng: &mut Rng) -> Faults {
+        let mut weight = |usual: u64| if rng.one_in(3) { 0 } else { usual };
+        let (kill, power_loss) = (weight(4), weight(4));
+        let (clean_stop, cut, hold) = (weight(1), weight(1), weight(1));
+        Faults {
+            // Without a crash there is nothing to recover from.
+            kill: kill + u64::from(power_loss == 0),
+            power_loss,
+            clean_stop,
+            cut,
+            hold,
+            every_ms: pick(rng, &[80, 250, 600]),
+            again: pick(rng, &[2, 4, 1_000]),
+        }
+    }
+
+    /// All weights together.
+    pub(super) fn total(&self) -> u64 {
+        self.kill + self.power_loss + self.clean_stop + self.cut + self.hold
+    }
+}
+
+/// Segments so small that rolls happen all the time.
+pub(super) fn segment_bytes(rng: &mut Rng) -> u32 {
+    let spread = pick(rng, &[1_000, 15_000]);
+    1_000 + rng.below(spread) as u32
+}
+
+/// One of several.
+pub(super) fn pick<T: Clone>(rng: &mut Rng, from: &[T]) -> T {
+    from[usize::try_from(rng.below(from.len() as u64)).expect("below the length")].clone()
+}

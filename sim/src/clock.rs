@@ -65,7 +65,7 @@ impl Clock for SimClock {
             loop {
                 let now = clock.now().monotonic;
                 let Some(left) = at.0.checked_sub(now.0).filter(|left| *left > 0) else { return };
-                let true_left = u128::from(left) * u128::from(RIGHT) / u128::from(clock.drift.rate) + 1;
+                let true_left = (u128::from(left) * u128::from(RIGHT)).div_ceil(u128::from(clock.drift.rate));
                 tokio::time::sleep(Duration::from_nanos(u64::try_from(true_left).unwrap_or(u64::MAX))).await;
             }
         }

@@ -101,7 +101,8 @@ impl Site {
                 Ok(Err(error)) => {
                     self.event(format!("a shard has failed: {error}"));
                     self.ledger.count("lives ended by the disk", 1);
-                    break;
+                    // As the binary does: one shard's end is the others' order to stop.
+                    self.stop();
                 }
                 Err(_) => self.ledger.violated(Violation {
                     property: "no-panic",
@@ -110,7 +111,6 @@ impl Site {
                 }),
             }
         }
-        hosts.abort_all();
         self.state.set(State::Exited);
         pending().await
     }

@@ -119,7 +119,8 @@ impl<D: Disk> Logs<D> {
         let (bytes, floor, path) = {
             let it = log.borrow();
             let (segment, _) = it.holding(base).expect("only this task drops segments");
-            let floor = segment.index.as_ref().map_or(0, |i| i.floor(to));
+            // The batch before it: what is kept of the index ends with that one.
+            let floor = segment.index.as_ref().map_or(0, |i| i.floor(Offset(to.0 - 1)));
             (segment.bytes, floor, path(&it.folder, base, LOG))
         };
         let mut scan = Scan::new(self.disk(), file, floor, bytes, CHUNK);
@@ -191,34 +192,43 @@ impl<D: Disk> Logs<D> {
     /// Moves the log's start; whole segments below it go, but never the active one.
     async fn trim(&self, log: &LogRef<D::File>, to: Offset) -> io::Result<()> {
         self.rested(log).await?;
-        let (marks, active) = (log.borrow().marks, log.borrow().active().base);
-        if to <= marks.log_start_offset {
-            return Ok(());
+        if to > log.borrow().marks.log_start_offset {
+            self.begin_at(log, to).await?;
         }
-        if to > log.borrow().written {
-            return Err(io::Error::other(format!("{}: trimmed to {to}, past its end", log.borrow().folder)));
-        }
-        // A log must not start after what a crash leaves of it.
-        if to > log.borrow().synced {
-            let file = self.file(log, active).await?;
-            self.disk().perform(Op::Sync { file }).await.map_err(at(&path(&log.borrow().folder, active, LOG)))?;
-            let written = log.borrow().written;
-            log.borrow_mut().synced = written;
-        }
-        let flushed = log.borrow().synced;
-        self.mark(log, Marks { log_start_offset: to, flushed, ..marks }).await?;
         let (folder, gone) = {
             let mut it = log.borrow_mut();
-            it.generation += 1;
-            let keep = it.segments.windows(2).take_while(|w| w[1].base <= to).count();
-            let mut gone: Vec<_> = it.segments.drain(..keep).collect();
+            let start = it.marks.log_start_offset;
+            let needless = it.segments.windows(2).take_while(|w| w[1].base <= start).count();
+            let mut gone: Vec<_> = it.segments.drain(..needless).collect();
             gone.iter_mut().for_each(|s| self.let_go(s));
+            it.generation += 1;
             (it.folder.clone(), gone)
         };
         for segment in &gone {
             self.remove_files(&folder, segment.base, &[LOG, INDEX, TIMEINDEX, STATE]).await?;
         }
         self.sync_dir(&folder).await
+    }
+
+    /// Makes a new start of the log durable.
+    async fn begin_at(&self, log: &LogRef<D::File>, start: Offset) -> io::Result<()> {
+        let (active, written, synced) = {
+            let it = log.borrow();
+            (it.active().base, it.written, it.synced)
+        };
+        let path = path(&log.borrow().folder, active, LOG);
+        if start > written {
+            return Err(io::Error::other(format!("{path}: trimmed to {start}, past its end {written}")));
+        }
+        // A log must not start after what a crash leaves of it.
+        if start > synced {
+            let file = self.file(log, active).await?;
+            self.disk().perform(Op::Sync { file }).await.map_err(at(&path))?;
+            log.borrow_mut().synced = written;
+        }
+        let marks = log.borrow().marks;
+        let flushed = log.borrow().synced;
+        self.mark(log, Marks { log_start_offset: start, flushed, ..marks }).await
     }
 
     /// Moves the folder out of the way, which is what counts, and removes it.

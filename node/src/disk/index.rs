@@ -76,9 +76,10 @@ impl Index {
         if after == 0 { self.base } else { Offset(self.base.0 + i64::from(self.times[after - 1].1)) }
     }
 
-    /// Forgets the batches at and above an offset. `kept` are those below it from `floor` on, a position that
-    /// [`Index::floor`] gave for it: they are taken in again.
+    /// Forgets the batches at and above an offset. `kept` are those below it from `floor` on, which [`Index::floor`] gave
+    /// for the offset before it: they are taken in again.
     pub(super) fn cut(&mut self, to: Offset, floor: u64, kept: &[(Header, u64)]) {
+        assert!(floor == 0 || !kept.is_empty(), "nothing is kept before {to}, but from {floor} on");
         let from = kept.first().map_or(to, |(header, _)| header.base_offset);
         let keep = self.offsets.partition_point(|e| u64::from(e.1) < floor);
         self.offsets.truncate(keep);
@@ -205,7 +206,7 @@ mod tests {
         for batches in 0..100 {
             let mut index = index();
             let to = Offset(500 + 10 * batches);
-            let floor = index.floor(to);
+            let floor = index.floor(Offset(to.0 - 1));
             let batch = |i: i64| {
                 let timestamp = if i % 10 == 9 { 0 } else { 1000 + i };
                 (header(500 + 10 * i, 1000, timestamp), 1000 * i as u64)

@@ -183,7 +183,7 @@ impl<D: Disk> Logs<D> {
         Ok(loan.lease)
     }
 
-    /// Segment by segment up to where the tail begins, then the tail.
+    /// Segment by segment up to where the tail begins, then the tail. It may begin later with every step.
     async fn through_files(
         &self,
         log: &LogRef<D::File>,
@@ -191,24 +191,23 @@ impl<D: Disk> Logs<D> {
         mut from: Offset,
         upto: Offset,
     ) -> io::Result<()> {
-        let limit = {
-            let log = log.borrow();
-            log.tail.first().unwrap_or(log.written).min(upto)
-        };
-        while from < limit {
+        while from < upto {
+            let limit = {
+                let log = log.borrow();
+                if loan.lend_tail(&log, from, upto) {
+                    return Ok(());
+                }
+                log.tail.first().unwrap_or(log.written).min(upto)
+            };
             let Some((base, whole)) = log.borrow().holding(from).map(|(s, _)| (s.base, s.bytes)) else { return Ok(()) };
             let file = self.file(log, base).await?;
             self.indexed(log, base, &file).await?;
-            let span = self.span(log, base, &file, from, limit, loan).await?;
-            let Some(span) = span else { return Ok(()) };
+            let Some(span) = self.span(log, base, &file, from, limit, loan).await? else { return Ok(()) };
             loan.lend_file(base, file, &span);
             if span.end < whole && span.next < limit {
                 return Ok(());
             }
             from = span.next;
-        }
-        if from < upto && (loan.is_empty() || loan.room() > 0) {
-            loan.lend_tail(&log.borrow(), from, upto);
         }
         Ok(())
     }
@@ -251,7 +250,8 @@ impl<D: Disk> Logs<D> {
         let boundary = log.borrow_mut().segment_mut(base).and_then(|s| s.index.as_ref()?.boundary(most, limit));
         scan.at = scan.at.max(boundary.unwrap_or(0));
         let mut next = first.next_offset();
-        loop {
+        // Not a header further than `limit`: a truncation may be cutting there.
+        while next < limit {
             let Some(header) = scan.header().await.map_err(at(&path))? else { break };
             next = header.base_offset;
             if header.last_offset() >= limit || scan.at + header.size() as u64 > most {

@@ -31,7 +31,8 @@ const CHUNK: usize = 1 << 20;
 
 /// A segment file, read to its last good batch.
 struct Scanned<F> {
-    base: Offset,
+    /// The state below it.
+    below: Checkpoint,
     file: F,
     /// The file's length.
     length: u64,
@@ -116,14 +117,20 @@ impl<D: Disk> Logs<D> {
             self.disk().perform(Op::Remove { path: path.clone() }).await.map_err(at(&path))?;
         }
         let bases = |extension| names.iter().filter_map(move |n| names::base(n, extension)).collect::<BTreeSet<_>>();
-        let kept = self.finish_cuts(folder, &marks, bases(LOG)).await?;
+        let kept = self.finish_cuts(folder, &marks, bases(LOG), &bases(STATE)).await?;
         let mut state = self.newest_state(folder, &marks, &kept, &bases(STATE)).await?;
         let mut log = Log::new(id, topic.to_owned());
         log.folder = folder.to_owned();
         log.segments = self.closed(folder, &kept, &mut state, &marks).await?;
         let scanned = self.scan_all(folder, &kept, &mut state, &marks).await?;
         let torn_bytes = scanned.iter().map(|s| s.torn).sum();
+        let first = scanned.first().map_or(state.at, |s| s.below.at);
         for (segment, summary) in scanned.into_iter().zip(&state.segments[log.segments.len()..]) {
+            if segment.below.at > first {
+                // Its roll was cut short; what is below it is durable by now.
+                let name = format!("{:020}.{STATE}", segment.below.at.0);
+                small::write(self.disk(), folder, &name, &segment.below).await?;
+            }
             self.make_durable(folder, &segment).await?;
             log.segments.push(Segment { index: Some(Box::new(segment.index)), ..Segment::closed(summary) });
         }
@@ -142,14 +149,23 @@ impl<D: Disk> Logs<D> {
     }
 
     /// Ends a truncation and a trim that the marks announce; gives the segments that are left.
-    async fn finish_cuts(&self, folder: &str, marks: &Marks, bases: BTreeSet<Offset>) -> io::Result<BTreeSet<Offset>> {
+    async fn finish_cuts(
+        &self,
+        folder: &str,
+        marks: &Marks,
+        bases: BTreeSet<Offset>,
+        states: &BTreeSet<Offset>,
+    ) -> io::Result<BTreeSet<Offset>> {
         let mut kept = bases.clone();
         if let Some(to) = marks.cut {
             let first = bases.first().copied();
             kept.retain(|base| *base < to || Some(*base) == first);
         }
-        // The last segment that begins at or below the log's start holds it.
-        if let Some(first) = kept.range(..=marks.log_start_offset).next_back().copied() {
+        // The last segment that begins at or below the log's start holds it; but one without a state stands on those
+        // before it.
+        let newest = kept.intersection(states).last().or(kept.first());
+        let start = newest.map_or(marks.log_start_offset, |base| marks.log_start_offset.min(*base));
+        if let Some(first) = kept.range(..=start).next_back().copied() {
             kept = kept.split_off(&first);
         }
         for base in bases.difference(&kept) {
@@ -233,7 +249,6 @@ impl<D: Disk> Logs<D> {
                 }
                 break;
             }
-            state.segments.push(Summary { base: *base, bytes: 0, max_timestamp: Timestamp(-1) });
             let scanned = self.scan(&path, file, length, state, marks).await?;
             if scanned.bytes == 0 && !all.is_empty() {
                 // Its roll was cut short before anything was written.
@@ -258,9 +273,10 @@ impl<D: Disk> Logs<D> {
         state: &mut Checkpoint,
         marks: &Marks,
     ) -> io::Result<Scanned<D::File>> {
-        let base = state.at;
-        let mut scanned =
-            Scanned { base, file: file.clone(), length, bytes: 0, flushed: 0, index: Index::new(base), torn: 0 };
+        let (base, below) = (state.at, state.clone());
+        state.segments.push(Summary { base, bytes: 0, max_timestamp: Timestamp(-1) });
+        let index = Index::new(base);
+        let mut scanned = Scanned { below, file: file.clone(), length, bytes: 0, flushed: 0, index, torn: 0 };
         let mut scan = Scan::new(self.disk(), file.clone(), 0, length, CHUNK);
         while let Some(batch) = self.good(&mut scan).await.map_err(at(path))? {
             let header = batch.header;
@@ -342,9 +358,9 @@ impl<D: Disk> Logs<D> {
 
     /// Writes again what may not be on the device, cuts the file behind it and syncs it.
     async fn make_durable(&self, folder: &str, segment: &Scanned<D::File>) -> io::Result<()> {
-        let path = path(folder, segment.base, LOG);
+        let path = path(folder, segment.below.at, LOG);
         // Indexes of an active segment would not grow with it.
-        self.remove_files(folder, segment.base, &[INDEX, TIMEINDEX]).await?;
+        self.remove_files(folder, segment.below.at, &[INDEX, TIMEINDEX]).await?;
         let file = segment.file.clone();
         let mut from = segment.flushed;
         while from < segment.bytes {

@@ -1,0 +1,262 @@
+//! A scripted life is recorded; power is lost after every prefix of its disk operations, in several ways each; and once
+//! more in the middle of the recovery from that. What is acknowledged stays, what is shown was asked for, and what the
+//! first recovery reported the second one does not take back.
+
+use super::model::{End, Model};
+use super::world::{Store, device, live, small};
+use bytes::Bytes;
+use klamm_core::effect::Input;
+use klamm_core::ids::{LeaderEpoch, LogId, Offset, Uuid};
+use klamm_core::log::{Ballot, Found};
+use klamm_core::rng::Rng;
+use klamm_sim::disk::{Crash, Device, Parameters, Recording, SimDisk};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+const SEGMENT_BYTES: u64 = 2000;
+
+/// What a script asked for, and when, counted in calls of the disk.
+struct Tape {
+    recording: Recording,
+    models: Vec<Model>,
+    /// For each log, when each change was asked for.
+    asked: Vec<Vec<usize>>,
+    /// For each log, when each change ended.
+    ended: BTreeMap<LogId, Vec<usize>>,
+}
+
+/// A life that is being recorded.
+struct Scribe {
+    device: Device,
+    models: Vec<Model>,
+    asked: Vec<Vec<usize>>,
+}
+
+impl Scribe {
+    fn log(&mut self, topic: u64, partition: i32, name: &str) -> usize {
+        let topic = if topic == 0 { Uuid::METADATA } else { Uuid::from_halves(1, topic) };
+        self.models.push(Model::new(LogId { topic, partition }, name));
+        self.asked.push(Vec::new());
+        self.models.len() - 1
+    }
+
+    fn ask(
+        &mut self,
+        store: &Store<impl klamm::host::Disk>,
+        log: usize,
+        f: impl FnOnce(&mut Model) -> klamm_core::effect::Effect,
+    ) {
+        let calls = self.device.disk().recording().unwrap().len();
+        self.asked[log].push(calls);
+        store.logs.change(f(&mut self.models[log]));
+    }
+}
+
+fn record(seed: u64, script: impl AsyncFnOnce(&mut Scribe, &Store<klamm_sim::disk::SimDiskHandle>)) -> Tape {
+    let sector = if seed.is_multiple_of(2) { 512 } else { 4096 };
+    let device = device(SimDisk::recorded(seed, Parameters { sector, ..Parameters::default() }));
+    let ended: Rc<RefCell<BTreeMap<LogId, Vec<usize>>>> = Rc::default();
+    let mut scribe = Scribe { device: device.clone(), models: Vec::new(), asked: Vec::new() };
+    live(&device, None, async |disk| {
+        let (device, ended) = (device.clone(), ended.clone());
+        let told = move |input: &Input| {
+            let calls = device.disk().recording().unwrap().len();
+            match input {
+                Input::Done { log, .. } => ended.borrow_mut().entry(*log).or_default().push(calls),
+                other => panic!("{other:?}"),
+            }
+        };
+        let store = Store::start_with(disk, small(), Rc::new(told)).await.unwrap();
+        script(&mut scribe, &store).await;
+        for model in &mut scribe.models {
+            store.settle(model).await;
+        }
+    });
+    let recording = device.disk().recording().unwrap().clone();
+    Tape { recording, models: scribe.models, asked: scribe.asked, ended: ended.take() }
+}
+
+type Seen = Vec<Option<(Found, Bytes)>>;
+
+/// Recovers, and says what became of each log; `None` when `rounds` ran out first.
+fn recover(disk: &Device, models: &[Model], rounds: Option<usize>) -> Option<Seen> {
+    live(disk, rounds, async |disk| {
+        let store = Store::start(disk, small()).await.unwrap();
+        let mut seen = Vec::new();
+        for model in models {
+            seen.push(store.found(model.log).await);
+        }
+        let known = |log: &LogId| models.iter().any(|m| m.log == *log);
+        assert!(store.recovered.iter().all(|(log, ..)| known(log)));
+        seen
+    })
+}
+
+impl Tape {
+    /// After how many changes each log is what was seen, when power was lost after so many calls.
+    fn judge(&self, calls: usize, seen: &Seen, what: &str) -> Vec<usize> {
+        let judge = |(i, found): (usize, &Option<(Found, Bytes)>)| {
+            let model = &self.models[i];
+            let before = |times: &[usize], strictly: bool| {
+                times.iter().filter(|t| **t < calls || (!strictly && **t == calls)).count()
+            };
+            let done = before(self.ended.get(&model.log).map_or(&[], Vec::as_slice), false);
+            let most = before(&self.asked[i], true).max(done);
+            model.find(found.as_ref(), done, most, End::PowerLoss, &format!("after {calls} calls, {what}"))
+        };
+        seen.iter().enumerate().map(judge).collect()
+    }
+
+    /// Appends to what there is, and loses power once more.
+    fn go_on(&self, disk: &Device, at: &[usize], seen: &Seen, seed: u64) {
+        let mut models = self.models.clone();
+        live(disk, None, async |disk| {
+            let store = Store::start(disk, small()).await.unwrap();
+            for ((model, changes), found) in models.iter_mut().zip(at).zip(seen) {
+                model.recovered(*changes, found.as_ref());
+                model.epoch = LeaderEpoch(9);
+                if model.now().exists {
+                    store.append(model, 2, 300, true, SEGMENT_BYTES).await;
+                    store.append(model, 1, 100, true, SEGMENT_BYTES).await;
+                }
+            }
+        })
+        .unwrap();
+        disk.crash(Crash::PowerLoss, seed);
+        let seen = recover(disk, &models, None).unwrap();
+        for (model, found) in models.iter().zip(&seen) {
+            let last = model.durable.len();
+            model.find(found.as_ref(), last, last, End::PowerLoss, "after appending to what was recovered");
+        }
+    }
+
+    /// Every prefix; `ways` power losses each.
+    fn crash_everywhere(&self, ways: u64) {
+        let mut rng = Rng::new(ways);
+        for calls in 0..=self.recording.len() {
+            for way in 0..ways {
+                let seed = calls as u64 * 1000 + way;
+                let lost = self.recording.state_after(calls, seed);
+                let whole = device(lost.clone());
+                let seen = recover(&whole, &self.models, None).unwrap();
+                let at = self.judge(calls, &seen, &format!("seed {seed}"));
+                // What was reported is durable.
+                whole.crash(Crash::PowerLoss, seed);
+                let again = recover(&whole, &self.models, None).unwrap();
+                assert_eq!(
+                    again.iter().map(Option::is_some).collect::<Vec<_>>(),
+                    seen.iter().map(Option::is_some).collect::<Vec<_>>()
+                );
+                for (first, second) in seen.iter().flatten().zip(again.iter().flatten()) {
+                    assert_eq!(
+                        (&first.0.state, &first.1),
+                        (&second.0.state, &second.1),
+                        "after {calls} calls, seed {seed}"
+                    );
+                    assert_eq!(
+                        second.0.torn_bytes, 0,
+                        "after {calls} calls, seed {seed}: recovery leaves no torn tail"
+                    );
+                }
+                if way == 0 {
+                    self.go_on(&whole, &at, &seen, seed);
+                }
+                // A recovery that is cut short, by power or by a kill, and then whole.
+                let cut = device(lost);
+                let rounds = rng.below(40) as usize;
+                if recover(&cut, &self.models, Some(rounds)).is_none() {
+                    cut.crash(if rng.one_in(3) { Crash::Kill } else { Crash::PowerLoss }, seed);
+                    let seen = recover(&cut, &self.models, None).unwrap();
+                    self.judge(calls, &seen, &format!("seed {seed}, again after {rounds} rounds"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_synced_log_survives_a_power_loss_after_any_operation() {
+    let tape = record(1, async |s, store| {
+        let a = s.log(1, 0, "a");
+        s.ask(store, a, Model::open);
+        for i in 0..12 {
+            s.ask(store, a, |m| m.append(1 + i % 3, 150 + 40 * i, true, SEGMENT_BYTES));
+            if i % 3 == 0 {
+                store.settle(&mut s.models[a]).await;
+            }
+        }
+        s.ask(store, a, |m| m.append(1, 3000, true, SEGMENT_BYTES));
+        s.ask(store, a, |m| m.append(1, 10, true, SEGMENT_BYTES));
+    });
+    tape.crash_everywhere(3);
+}
+
+#[test]
+fn an_unsynced_log_shows_only_what_was_written_to_it() {
+    let tape = record(2, async |s, store| {
+        let a = s.log(1, 0, "a");
+        s.ask(store, a, Model::open);
+        for i in 0..20 {
+            let sync = i == 7 || i == 8 || i == 15;
+            s.ask(store, a, |m| m.append(1 + i % 3, 150 + 40 * i, sync, SEGMENT_BYTES));
+            if i % 4 == 0 {
+                store.settle(&mut s.models[a]).await;
+            }
+        }
+    });
+    tape.crash_everywhere(4);
+}
+
+#[test]
+fn cuts_are_whole_or_not_at_all() {
+    for seed in [3, 4] {
+        let tape = record(seed, async |s, store| {
+            let a = s.log(1, 0, "a");
+            s.ask(store, a, Model::open);
+            for i in 0..14 {
+                s.ask(store, a, |m| m.append(2, 500, seed == 3 || i % 3 == 0, SEGMENT_BYTES));
+            }
+            store.settle(&mut s.models[a]).await;
+            // Inside the active segment, then into one that is closed; with appends before and behind in the queue.
+            s.ask(store, a, |m| m.truncate(Offset(26)));
+            s.ask(store, a, |m| m.append(1, 200, true, SEGMENT_BYTES));
+            s.ask(store, a, |m| m.truncate(Offset(8)));
+            s.ask(store, a, |m| m.append(1, 200, true, SEGMENT_BYTES));
+            s.ask(store, a, |m| m.append(2, 2000, true, SEGMENT_BYTES));
+            store.settle(&mut s.models[a]).await;
+            s.ask(store, a, |m| m.trim(Offset(9)));
+            s.ask(store, a, |m| m.append(2, 1500, seed == 3, SEGMENT_BYTES));
+            s.ask(store, a, |m| m.trim(Offset(13)));
+            s.ask(store, a, |m| m.truncate(Offset(13)));
+            s.ask(store, a, |m| m.append(2, 1500, true, SEGMENT_BYTES));
+        });
+        tape.crash_everywhere(3);
+    }
+}
+
+#[test]
+fn logs_are_made_and_removed_whole() {
+    let tape = record(5, async |s, store| {
+        let quorum = s.log(0, 0, "__cluster_metadata");
+        s.ask(store, quorum, Model::open);
+        s.ask(store, quorum, |m| m.persist(Ballot { epoch: LeaderEpoch(1), voted_for: 1 }));
+        let old = s.log(1, 0, "t");
+        s.ask(store, old, Model::open);
+        s.ask(store, old, |m| m.append(1, 100, true, SEGMENT_BYTES));
+        store.settle(&mut s.models[old]).await;
+        s.ask(store, quorum, |m| m.persist(Ballot { epoch: LeaderEpoch(2), voted_for: -1 }));
+        // The same name again, while the old one is still there.
+        let new = s.log(2, 0, "t");
+        s.ask(store, new, Model::open);
+        s.ask(store, new, |m| m.append(1, 200, true, SEGMENT_BYTES));
+        s.ask(store, old, Model::remove);
+        let other = s.log(2, 1, "t");
+        s.ask(store, other, Model::open);
+        store.settle(&mut s.models[old]).await;
+        let third = s.log(3, 0, "t");
+        s.ask(store, third, Model::open);
+        s.ask(store, third, |m| m.append(3, 300, true, SEGMENT_BYTES));
+    });
+    tape.crash_everywhere(5);
+}

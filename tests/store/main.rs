@@ -1,0 +1,8 @@
+//! The store against a naive model: over the simulated disk with crashes anywhere, and over a real one.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+mod crash;
+mod model;
+mod play;
+mod world;

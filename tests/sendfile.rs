@@ -5,6 +5,8 @@
 //! was sent and not yet received: batches here end in the middle of a page, where a log that is cut in place would write
 //! its next bytes into a page that is still queued.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use bytes::Bytes;
 use klamm::crc32c;
 use klamm::disk::logs::{Lease, Logs, Options, Piece};

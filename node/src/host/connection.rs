@@ -199,3 +199,215 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Completion, Op, REQUESTS_PER_CONNECTION};
+    use bytes::Bytes;
+    use klamm_core::ids::{Instant, Now};
+    use klamm_core::wire::{ApiVersionsRequest, ApiVersionsResponse, Request, encode_request};
+    use std::cell::Cell;
+    use std::os::fd::BorrowedFd;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+    use tokio::task::yield_now;
+
+    /// No test here comes to the disk.
+    #[derive(Clone)]
+    struct NoDisk;
+
+    impl Disk for NoDisk {
+        type File = ();
+
+        fn submit(&self, op: Op<()>) -> Completion<()> {
+            panic!("{op:?}")
+        }
+
+        fn descriptor((): &()) -> Option<BorrowedFd<'_>> {
+            None
+        }
+    }
+
+    /// Stands still, or has every deadline pass as soon as it is waited for.
+    #[derive(Clone)]
+    struct TestClock {
+        hurries: bool,
+    }
+
+    impl Clock for TestClock {
+        fn now(&self) -> Now {
+            Now::default()
+        }
+
+        async fn sleep_until(&self, _: Instant) {
+            if !self.hurries {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    struct TestWriter {
+        half: WriteHalf<DuplexStream>,
+        aborted: Rc<Cell<bool>>,
+    }
+
+    impl Writer for TestWriter {
+        const SENDFILE: bool = false;
+
+        async fn send_file(&mut self, _: BorrowedFd<'_>, _: u64, _: usize) -> io::Result<usize> {
+            unreachable!("there is no sendfile")
+        }
+
+        fn abort(&mut self) {
+            self.aborted.set(true);
+        }
+    }
+
+    impl AsyncWrite for TestWriter {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.half).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.half).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.half).poll_shutdown(cx)
+        }
+    }
+
+    /// A connection over a pipe that holds `bytes`.
+    struct Rig {
+        client: DuplexStream,
+        server: (ReadHalf<DuplexStream>, TestWriter, SocketAddr),
+        link: Rc<Link<()>>,
+        shared: Rc<Shared<NoDisk, TestClock>>,
+        aborted: Rc<Cell<bool>>,
+    }
+
+    fn rig(hurries: bool, bytes: usize) -> Rig {
+        let (client, server) = duplex(bytes);
+        let (reader, half) = split(server);
+        let aborted = Rc::new(Cell::new(false));
+        let writer = TestWriter { half, aborted: Rc::clone(&aborted) };
+        let shared = Shared {
+            disk: NoDisk,
+            clock: TestClock { hurries },
+            mailbox: Mailbox::default(),
+            spare: Rc::default(),
+            room: Admission::shard(),
+        };
+        let server = (reader, writer, SocketAddr::from(([127, 0, 0, 1], 1)));
+        Rig { client, server, link: Rc::new(Link::new()), shared: Rc::new(shared), aborted }
+    }
+
+    fn request(correlation: i32) -> Bytes {
+        encode_request(0, correlation, None, &Request::ApiVersions(ApiVersionsRequest::default()))
+    }
+
+    fn reply(link: &Link<()>, correlation: i32) {
+        link.reply(correlation, Response::ApiVersions(ApiVersionsResponse::default()), Vec::new(), 0);
+    }
+
+    async fn settle() {
+        for _ in 0..100 {
+            yield_now().await;
+        }
+    }
+
+    /// The correlation ids of the requests that wait in the mailbox.
+    fn arrived(mailbox: &Mailbox) -> Vec<i32> {
+        let inputs = std::iter::from_fn(|| mailbox.take());
+        inputs
+            .map(|input| match input {
+                Input::Request { correlation, .. } => correlation,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn answers_leave_in_order_and_make_room_for_more_requests() {
+        let Rig { mut client, server, link, shared, .. } = rig(false, 1 << 20);
+        let most = i32::try_from(REQUESTS_PER_CONNECTION).unwrap();
+        let script = async {
+            for correlation in 0..2 * most {
+                client.write_all(&request(correlation)).await.unwrap();
+            }
+            settle().await;
+            assert_eq!(arrived(&shared.mailbox), (0..most).collect::<Vec<_>>(), "so many and no more");
+            (0..most).for_each(|correlation| reply(&link, correlation));
+            settle().await;
+            assert_eq!(arrived(&shared.mailbox), (most..2 * most).collect::<Vec<_>>(), "room came back");
+            (most..2 * most).for_each(|correlation| reply(&link, correlation));
+            for correlation in 0..2 * most {
+                let len = client.read_i32().await.unwrap();
+                assert_eq!(client.read_i32().await.unwrap(), correlation);
+                client.read_exact(&mut vec![0; usize::try_from(len).unwrap() - 4]).await.unwrap();
+            }
+            drop(client);
+        };
+        tokio::join!(serve(server, ConnectionId(1), Rc::clone(&link), Rc::clone(&shared)), script);
+        assert!(matches!(shared.mailbox.take(), Some(Input::Closed { .. })));
+        assert!(shared.mailbox.take().is_none(), "closed once");
+    }
+
+    #[tokio::test]
+    async fn however_it_ends_the_shard_is_told_once() {
+        let half = || request(1).slice(..9);
+        let ends: [(&str, bool, Bytes); 5] = [
+            ("the client leaves", false, request(1)),
+            ("inside a frame", false, half()),
+            ("no frame", false, Bytes::from_static(b"GET /")),
+            ("no request", false, Bytes::from_static(&[0, 0, 0, 4, 99, 99, 99, 99])),
+            ("the rest of a frame does not come", true, half()),
+        ];
+        for (name, stalls, sent) in ends {
+            let Rig { mut client, server, link, shared, aborted } = rig(stalls, 1 << 10);
+            client.write_all(&sent).await.unwrap();
+            let kept = stalls.then_some(client);
+            serve(server, ConnectionId(1), link, Rc::clone(&shared)).await;
+            let inputs: Vec<_> = std::iter::from_fn(|| shared.mailbox.take()).collect();
+            let closed = inputs.iter().filter(|input| matches!(input, Input::Closed { .. })).count();
+            assert!(closed == 1 && matches!(inputs.last(), Some(Input::Closed { .. })), "{name}: {inputs:?}");
+            assert_eq!(aborted.get(), stalls || name == "inside a frame", "{name}");
+            drop(kept);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_close_leaves_after_the_answers_before_it() {
+        let Rig { mut client, server, link, shared, .. } = rig(false, 1 << 10);
+        client.write_all(&request(7)).await.unwrap();
+        let script = async {
+            settle().await;
+            reply(&link, 7);
+            link.close("because");
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            assert_eq!(got[4..8], 7i32.to_be_bytes());
+        };
+        tokio::join!(serve(server, ConnectionId(1), Rc::clone(&link), Rc::clone(&shared)), script);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let Rig { mut client, server, link, shared, aborted } = rig(true, 16);
+        let script = async {
+            // One answer fits into the pipe, two do not.
+            for correlation in [7, 8] {
+                client.write_all(&request(correlation)).await.unwrap();
+                settle().await;
+                reply(&link, correlation);
+                settle().await;
+            }
+            client
+        };
+        let (client, ()) = tokio::join!(script, serve(server, ConnectionId(1), Rc::clone(&link), Rc::clone(&shared)));
+        assert!(aborted.get());
+        drop(client);
+    }
+}

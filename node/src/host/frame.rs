@@ -1,10 +1,11 @@
 //! A byte stream cut into frames: a length in four bytes, big-endian, then so many bytes.
 //!
 //! Memory follows the bytes received, never the length that a peer claims: a buffer starts with at most [`UNPROVEN`]
-//! bytes, or with as much as this connection has already sent as one whole frame, and doubles as it fills. Short frames
-//! are cut without a copy from a block that the shard's connections share; a long frame is read into a buffer of its
-//! own, together with the next frame's length, so that a stream of long frames costs neither copies nor extra reads.
-//! A connection at rest holds no buffer. What is in a frame is `wire`'s business.
+//! bytes, or with as much as this connection has already sent as one whole frame, and doubles as it fills. A read takes
+//! in all short frames that are there, into a block that the shard's connections share; the shortest are copied out of
+//! it, lest a remembered request keep the block. A long frame is read into a buffer of its own, together with the next
+//! frame's length, so that a stream of long frames costs neither copies nor extra reads. A connection at rest holds no
+//! buffer. What is in a frame is `wire`'s business.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::cell::Cell;
@@ -20,10 +21,14 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 pub const MAX_FRAME: usize = 100 << 20;
 /// Bytes of the length in front.
 const PREFIX: usize = 4;
-/// A block that short frames are cut from; longer ones have their own buffer.
-const BLOCK: usize = 16 << 10;
+/// A block that short frames are read into; longer ones have their own buffer.
+const BLOCK: usize = 32 << 10;
 /// A block with less room than this is not read into.
-const MIN_ROOM: usize = 1 << 10;
+const MIN_ROOM: usize = 8 << 10;
+/// Frames up to this long are copied out of their block, which costs less than what sharing it would.
+const COPIED: usize = 4 << 10;
+/// After a long frame another one is expected: so much of it is read to learn its length.
+const PEEK: usize = 64;
 /// The most that is allocated for a long frame of a connection that has sent none yet.
 const UNPROVEN: usize = 64 << 10;
 /// The most that is allocated at once for a connection that has.
@@ -44,8 +49,7 @@ impl From<io::Error> for FrameError {
     }
 }
 
-/// The block that the next connection with something to say reads into: consecutive short frames of a shard lie back
-/// to back, so that a remembered one keeps little else alive.
+/// The block that the next connection with something to say reads into.
 #[derive(Default)]
 pub(super) struct SpareBlock(Cell<BytesMut>);
 
@@ -53,7 +57,7 @@ impl SpareBlock {
     /// An empty block with room for at least `room` bytes, which is at most [`BLOCK`].
     fn take(&self, room: usize) -> BytesMut {
         let mut block = self.0.take();
-        if block.capacity() >= room || block.try_reclaim(room) { block } else { BytesMut::with_capacity(BLOCK) }
+        if block.try_reclaim(BLOCK) || block.capacity() >= room { block } else { BytesMut::with_capacity(BLOCK) }
     }
 
     /// Gives the rest of a block back; of two the roomier is kept.
@@ -69,14 +73,16 @@ pub(super) struct Frames<R> {
     reader: R,
     /// What was read and not yet handed out: in a block, or in a long frame's own buffer.
     buffer: BytesMut,
-    /// The longest frame that arrived whole.
+    /// The longest frame that arrived whole, if it was long.
     longest: usize,
+    /// Whether the last frame was long, and the next may be.
+    expects_long: bool,
     spare: Rc<SpareBlock>,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
     pub(super) fn new(reader: R, spare: Rc<SpareBlock>) -> Frames<R> {
-        Frames { reader, buffer: BytesMut::new(), longest: 0, spare }
+        Frames { reader, buffer: BytesMut::new(), longest: 0, expects_long: false, spare }
     }
 
     /// Waits, without a buffer, until bytes of the next frame are there; false when the stream has ended instead.
@@ -90,7 +96,8 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
     fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut block = self.spare.take(MIN_ROOM);
-        let polled = pin!(self.reader.read_buf(&mut block)).poll(cx);
+        let limit = if self.expects_long { PEEK } else { usize::MAX };
+        let polled = pin!(self.reader.read_buf(&mut (&mut block).limit(limit))).poll(cx);
         if block.is_empty() {
             self.spare.put(block);
         } else {
@@ -114,22 +121,28 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     /// The bytes of the frame whose length was given.
     pub(super) async fn body(&mut self, len: usize) -> io::Result<Bytes> {
         let whole = PREFIX + len;
-        let mut frame = if whole <= BLOCK { self.short(whole).await? } else { self.long(whole).await? };
-        frame.advance(PREFIX);
-        Ok(frame.freeze())
+        self.expects_long = whole > BLOCK;
+        if self.expects_long { self.long(whole).await } else { self.short(whole).await }
     }
 
-    async fn short(&mut self, whole: usize) -> io::Result<BytesMut> {
-        if self.buffer.capacity() < whole {
+    async fn short(&mut self, whole: usize) -> io::Result<Bytes> {
+        if self.buffer.capacity() < whole && !self.buffer.try_reclaim(whole - self.buffer.len()) {
             self.move_to(self.spare.take(whole));
         }
         while self.buffer.len() < whole {
             self.read(usize::MAX).await?;
         }
-        Ok(self.buffer.split_to(whole))
+        self.buffer.advance(PREFIX);
+        let len = whole - PREFIX;
+        if whole > COPIED {
+            return Ok(self.buffer.split_to(len).freeze());
+        }
+        let frame = Bytes::copy_from_slice(&self.buffer[..len]);
+        self.buffer.advance(len);
+        Ok(frame)
     }
 
-    async fn long(&mut self, whole: usize) -> io::Result<BytesMut> {
+    async fn long(&mut self, whole: usize) -> io::Result<Bytes> {
         let ahead = whole + PREFIX;
         self.move_to(BytesMut::with_capacity(ahead.min(self.longest.clamp(UNPROVEN, PROVEN))));
         while self.buffer.len() < whole {
@@ -143,7 +156,8 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         let rest = BytesMut::from(&self.buffer[whole..]);
         let mut frame = mem::replace(&mut self.buffer, rest);
         frame.truncate(whole);
-        Ok(frame)
+        frame.advance(PREFIX);
+        Ok(frame.freeze())
     }
 
     /// Goes on in an empty buffer.
@@ -236,7 +250,21 @@ mod tests {
 
     #[tokio::test]
     async fn long_and_short_frames_mix() {
-        let lens = [BLOCK - 4, BLOCK - 3, 70_000, 70_000, 5, UNPROVEN - 4, 3 << 20, 3 << 20, 1, 2 << 20, 40_000];
+        let lens = [
+            BLOCK - 4,
+            BLOCK - 3,
+            COPIED - 4,
+            COPIED - 3,
+            70_000,
+            70_000,
+            5,
+            UNPROVEN - 4,
+            3 << 20,
+            3 << 20,
+            1,
+            2 << 20,
+            40_000,
+        ];
         let whole: Vec<u8> = (0u8..).zip(lens).flat_map(|(salt, len)| frame(len, salt)).collect();
         for step in [997, 65_536, whole.len()] {
             let chunks = whole.chunks(step).map(Bytes::copy_from_slice);
@@ -294,6 +322,15 @@ mod tests {
         }
         assert!(!frames.wait().await.unwrap());
         assert_eq!(frames.buffer.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn remembered_short_frames_keep_no_block() {
+        let stream: Vec<u8> = (0..200).flat_map(|salt| frame(1_000, salt)).collect();
+        let mut frames = frames_of([Bytes::from(stream)]);
+        let remembered = read_all(&mut frames).await.unwrap();
+        assert_eq!(remembered.len(), 200);
+        assert!(frames.spare.0.take().try_reclaim(BLOCK), "the block is nobody else's");
     }
 
     #[test]

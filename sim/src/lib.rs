@@ -4,7 +4,6 @@
 pub mod cli;
 pub mod client;
 pub mod clock;
-pub mod direct;
 pub mod disk;
 pub mod history;
 pub mod net;

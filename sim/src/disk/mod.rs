@@ -50,7 +50,8 @@ pub struct Parameters {
     /// What any other operation takes.
     pub other_ns: RangeInclusive<u64>,
     /// Syncs that fail, in a million. What one covers stays in the page cache, held for clean, and never comes to the device
-    /// unless it is written again; the next sync succeeds.
+    /// unless it is written again; the next sync succeeds. Names are not given up so: they are in a file system's journal,
+    /// and one that loses that stops altogether; the next sync of the directory makes them durable.
     pub sync_errors: u64,
     /// Writes that fail, in a million, with a part written.
     pub write_errors: u64,
@@ -563,9 +564,9 @@ impl SimDisk {
             return Err(self.tree.dir(path).err().unwrap_or(Errno::NOENT).into());
         };
         if let Some(Fault::Sync(error)) = flight.fault {
-            let abandoned = self.tree.abandon(dir, covered);
+            let unsynced = self.tree.unsynced_in(dir, covered);
             self.counts.sync_errors.applied += 1;
-            self.counts.sync_errors.effective += u64::from(abandoned > 0);
+            self.counts.sync_errors.effective += u64::from(unsynced > 0);
             return Err(error.into());
         }
         self.tree.sync(dir, covered);

@@ -52,8 +52,6 @@ struct Change {
     edits: Vec<Edit>,
     /// Directories still to be synced.
     unsynced: BTreeSet<Inode>,
-    /// A sync failed: no later one makes it durable.
-    abandoned: bool,
 }
 
 /// What ties a change to earlier ones.
@@ -206,7 +204,7 @@ impl Tree {
             apply(&mut dir.seen, edit);
         }
         let unsynced = edits.iter().map(|edit| edit.dir).collect();
-        self.changes.push(Change { number: self.number, thing, edits, unsynced, abandoned: false });
+        self.changes.push(Change { number: self.number, thing, edits, unsynced });
     }
 
     /// Changes that the device does not have.
@@ -221,16 +219,16 @@ impl Tree {
 
     /// The changes in a directory up to a number are on the device.
     pub(super) fn sync(&mut self, dir: Inode, covered: u64) {
-        for change in self.changes.iter_mut().filter(|change| change.number <= covered && !change.abandoned) {
+        for change in self.changes.iter_mut().filter(|change| change.number <= covered) {
             change.unsynced.remove(&dir);
         }
         self.settle(|change| change.unsynced.is_empty());
     }
 
-    /// The sync failed: the changes that it covers stay as durable as they are. Tells how many there are.
-    pub(super) fn abandon(&mut self, dir: Inode, covered: u64) -> u64 {
-        let hit = |change: &&mut Change| change.number <= covered && change.unsynced.contains(&dir);
-        self.changes.iter_mut().filter(hit).map(|change| change.abandoned = true).count() as u64
+    /// How many changes in a directory, up to a number, are not on the device.
+    pub(super) fn unsynced_in(&self, dir: Inode, covered: u64) -> u64 {
+        let hit = |change: &&Change| change.number <= covered && change.unsynced.contains(&dir);
+        self.changes.iter().filter(hit).count() as u64
     }
 
     /// Only the device's names are left, with such changes on it as `draw` (by number) kept. Tells how many it lost.

@@ -81,8 +81,12 @@ type Seen = Vec<Option<(Found, Bytes)>>;
 
 /// Recovers, and says what became of each log; `None` when `rounds` ran out first.
 fn recover(disk: &Device, models: &[Model], rounds: Option<usize>) -> Option<Seen> {
+    recover_telling(disk, models, rounds, Rc::new(|_: &Input| {}))
+}
+
+fn recover_telling(disk: &Device, models: &[Model], rounds: Option<usize>, told: Rc<dyn Fn(&Input)>) -> Option<Seen> {
     live(disk, rounds, async |disk| {
-        let store = Store::start(disk, small()).await.unwrap();
+        let store = Store::start_with(disk, small(), told).await.unwrap();
         let mut seen = Vec::new();
         for model in models {
             seen.push(store.found(model.log).await);
@@ -94,16 +98,14 @@ fn recover(disk: &Device, models: &[Model], rounds: Option<usize>) -> Option<See
 }
 
 impl Tape {
-    /// After how many changes each log is what was seen, when power was lost after so many calls.
-    fn judge(&self, calls: usize, seen: &Seen, what: &str) -> Vec<usize> {
+    /// After how many changes each log is what was seen, when the life ended after so many calls.
+    fn judge(&self, calls: usize, seen: &Seen, end: End, what: &str) -> Vec<usize> {
         let judge = |(i, found): (usize, &Option<(Found, Bytes)>)| {
             let model = &self.models[i];
-            let before = |times: &[usize], strictly: bool| {
-                times.iter().filter(|t| **t < calls || (!strictly && **t == calls)).count()
-            };
-            let done = before(self.ended.get(&model.log).map_or(&[], Vec::as_slice), false);
-            let most = before(&self.asked[i], true).max(done);
-            model.find(found.as_ref(), done, most, End::PowerLoss, &format!("after {calls} calls, {what}"))
+            let ended = self.ended.get(&model.log).map_or(&[][..], Vec::as_slice);
+            let done = ended.iter().filter(|t| **t <= calls).count();
+            let most = self.asked[i].iter().filter(|t| **t < calls).count().max(done);
+            model.find(found.as_ref(), done, most, end, &format!("{end:?} after {calls} calls, {what}"))
         };
         seen.iter().enumerate().map(judge).collect()
     }
@@ -131,45 +133,63 @@ impl Tape {
         }
     }
 
-    /// Every prefix; `ways` power losses each.
+    /// What is seen after a crash is still there after a power loss.
+    fn is_durable(&self, disk: &Device, seen: &Seen, seed: u64, what: &str) {
+        disk.crash(Crash::PowerLoss, seed);
+        let again = recover(disk, &self.models, None).unwrap();
+        for (first, second) in seen.iter().zip(&again) {
+            let (Some(first), Some(second)) = (first, second) else {
+                assert!(first.is_none() && second.is_none(), "{what}: a log comes and goes");
+                continue;
+            };
+            assert_eq!((&first.0.state, &first.1), (&second.0.state, &second.1), "{what}");
+            assert_eq!(second.0.torn_bytes, 0, "{what}: recovery leaves no torn tail");
+        }
+    }
+
+    /// A recovery that is cut short, by power or by a kill, and then a whole one: what the first reported stays.
+    fn cut_short(&self, disk: &Device, calls: usize, end: End, rng: &mut Rng) {
+        let (rounds, seed) = (rng.below(60) as usize, rng.draw());
+        let reported: Rc<RefCell<Vec<(LogId, Found)>>> = Rc::default();
+        let told = reported.clone();
+        let told = Rc::new(move |input: &Input| {
+            if let Input::Recovered { log, found: Ok(found), .. } = input {
+                told.borrow_mut().push((*log, (**found).clone()));
+            }
+        });
+        if recover_telling(disk, &self.models, Some(rounds), told).is_some() {
+            return;
+        }
+        let kill = end == End::Kill && rng.one_in(2);
+        disk.crash(if kill { Crash::Kill } else { Crash::PowerLoss }, seed);
+        let seen = recover(disk, &self.models, None).unwrap();
+        let end = if kill { End::Kill } else { End::PowerLoss };
+        self.judge(calls, &seen, end, &format!("again after {rounds} rounds, {kill}, {seed}"));
+        for (log, found) in reported.borrow().iter() {
+            let i = self.models.iter().position(|m| m.log == *log).unwrap();
+            let now = seen[i].as_ref().map(|(found, _)| &found.state);
+            assert_eq!(now, Some(&found.state), "{calls} calls, {rounds} rounds, seed {seed}: it was reported");
+        }
+    }
+
+    /// Every prefix; a kill, and `ways` power losses, of each.
     fn crash_everywhere(&self, ways: u64) {
         let mut rng = Rng::new(ways);
         for calls in 0..=self.recording.len() {
-            for way in 0..ways {
+            for way in 0..=ways {
                 let seed = calls as u64 * 1000 + way;
-                let lost = self.recording.state_after(calls, seed);
-                let whole = device(lost.clone());
-                let seen = recover(&whole, &self.models, None).unwrap();
-                let at = self.judge(calls, &seen, &format!("seed {seed}"));
-                // What was reported is durable.
-                whole.crash(Crash::PowerLoss, seed);
-                let again = recover(&whole, &self.models, None).unwrap();
-                assert_eq!(
-                    again.iter().map(Option::is_some).collect::<Vec<_>>(),
-                    seen.iter().map(Option::is_some).collect::<Vec<_>>()
-                );
-                for (first, second) in seen.iter().flatten().zip(again.iter().flatten()) {
-                    assert_eq!(
-                        (&first.0.state, &first.1),
-                        (&second.0.state, &second.1),
-                        "after {calls} calls, seed {seed}"
-                    );
-                    assert_eq!(
-                        second.0.torn_bytes, 0,
-                        "after {calls} calls, seed {seed}: recovery leaves no torn tail"
-                    );
-                }
+                let (end, crash) =
+                    if way == ways { (End::Kill, Crash::Kill) } else { (End::PowerLoss, Crash::PowerLoss) };
+                let mut dead = self.recording.replay(calls);
+                dead.crash(crash, seed);
+                let disk = device(dead.clone());
+                let seen = recover(&disk, &self.models, None).unwrap();
+                let at = self.judge(calls, &seen, end, &format!("seed {seed}"));
+                self.is_durable(&disk, &seen, seed, &format!("{end:?} after {calls} calls, seed {seed}"));
                 if way == 0 {
-                    self.go_on(&whole, &at, &seen, seed);
+                    self.go_on(&disk, &at, &seen, seed);
                 }
-                // A recovery that is cut short, by power or by a kill, and then whole.
-                let cut = device(lost);
-                let rounds = rng.below(40) as usize;
-                if recover(&cut, &self.models, Some(rounds)).is_none() {
-                    cut.crash(if rng.one_in(3) { Crash::Kill } else { Crash::PowerLoss }, seed);
-                    let seen = recover(&cut, &self.models, None).unwrap();
-                    self.judge(calls, &seen, &format!("seed {seed}, again after {rounds} rounds"));
-                }
+                self.cut_short(&device(dead), calls, end, &mut rng);
             }
         }
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod crash;
+mod faults;
 mod model;
 mod play;
 mod world;

@@ -94,7 +94,7 @@ impl<D: Disk> Logs<D> {
             (it.marks, it.segments[kept - 1].base)
         };
         let place = self.place(log, kept, to).await?;
-        let marks = Marks { flushed: old.flushed.min(to), cut: Some(to), ..old };
+        let marks = Marks { flushed: old.flushed.min(to), cut: Some(to), closed: None, ..old };
         self.mark(log, marks).await?;
         let (folder, gone) = {
             let mut it = log.borrow_mut();
@@ -278,15 +278,14 @@ impl<D: Disk> Logs<D> {
         if !log.borrow().touched {
             return Ok(());
         }
-        let (folder, active) = (log.borrow().folder.clone(), log.borrow().active().base);
+        let active = log.borrow().active().base;
         self.trim_zeros(log, active).await?;
-        self.remove_files(&folder, active, &[INDEX, TIMEINDEX]).await?;
         self.save_index(log, active).await?;
         let marks = {
             let mut it = log.borrow_mut();
             it.synced = it.written;
             it.touched = false;
-            Marks { flushed: it.written, ..it.marks }
+            Marks { flushed: it.written, closed: Some(it.active().bytes), ..it.marks }
         };
         self.mark(log, marks).await
     }

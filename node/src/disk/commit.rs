@@ -314,6 +314,8 @@ impl<D: Disk> Logs<D> {
             let Some(index) = it.segment_mut(base).and_then(|s| s.index.clone()) else { return Ok(()) };
             (it.folder.clone(), index)
         };
+        // Into new files: what a crash leaves is a whole index, or none, or zeros.
+        self.remove_files(&folder, base, &[INDEX, TIMEINDEX]).await?;
         let (offsets, times) = index.files();
         for (extension, bytes) in [(INDEX, offsets), (TIMEINDEX, times)] {
             let path = path(&folder, base, extension);

@@ -124,6 +124,7 @@ impl<D: Disk> Logs<D> {
         log.segments = self.closed(folder, &kept, &mut state, &marks).await?;
         let scanned = self.scan_all(folder, &kept, &mut state, &marks).await?;
         let torn_bytes = scanned.iter().map(|s| s.torn).sum();
+        let closed = marks.closed.filter(|_| marks.flushed == state.at && marks.cut.is_none());
         let first = scanned.first().map_or(state.at, |s| s.below.at);
         for (segment, summary) in scanned.into_iter().zip(&state.segments[log.segments.len()..]) {
             if segment.below.at > first {
@@ -131,7 +132,7 @@ impl<D: Disk> Logs<D> {
                 let name = format!("{:020}.{STATE}", segment.below.at.0);
                 small::write(self.disk(), folder, &name, &segment.below).await?;
             }
-            self.make_durable(folder, &segment).await?;
+            self.make_durable(folder, &segment, closed).await?;
             log.segments.push(Segment { index: Some(Box::new(segment.index)), ..Segment::closed(summary) });
         }
         let last = log.active().base;
@@ -140,7 +141,8 @@ impl<D: Disk> Logs<D> {
         }
         self.sync_dir(folder).await?;
         (log.end, log.written, log.synced) = (state.at, state.at, state.at);
-        let now = Marks { flushed: state.at, cut: None, log_start_offset: state.log_start_offset, ..marks };
+        let closed = Some(log.active().bytes);
+        let now = Marks { flushed: state.at, closed, cut: None, log_start_offset: state.log_start_offset, ..marks };
         if now != marks {
             small::write(self.disk(), folder, MARKS, &now).await?;
         }
@@ -356,10 +358,13 @@ impl<D: Disk> Logs<D> {
         Ok(None)
     }
 
-    /// Writes again what may not be on the device, cuts the file behind it and syncs it.
-    async fn make_durable(&self, folder: &str, segment: &Scanned<D::File>) -> io::Result<()> {
+    /// Writes again what may not be on the device, cuts the file behind it and syncs it. `closed` is the length with which
+    /// that was done before, when nothing was written since.
+    async fn make_durable(&self, folder: &str, segment: &Scanned<D::File>, closed: Option<u64>) -> io::Result<()> {
         let path = path(folder, segment.below.at, LOG);
-        // Indexes of an active segment would not grow with it.
+        if segment.bytes == segment.length && closed == Some(segment.bytes) {
+            return Ok(());
+        }
         self.remove_files(folder, segment.below.at, &[INDEX, TIMEINDEX]).await?;
         let file = segment.file.clone();
         let mut from = segment.flushed;
@@ -373,8 +378,9 @@ impl<D: Disk> Logs<D> {
             self.again(&file, from, bytes).await.map_err(at(&path))?;
             from = next;
         }
-        if segment.length > segment.bytes {
-            let len = segment.bytes;
+        // A cut whose sync failed may not be on the device either, so a file that has this length gets it again.
+        let longer = (segment.length == segment.bytes).then_some(segment.bytes + 1);
+        for len in longer.into_iter().chain([segment.bytes]) {
             self.disk().perform(Op::SetLength { file: file.clone(), len }).await.map_err(at(&path))?;
         }
         self.disk().perform(Op::Sync { file }).await.map_err(at(&path))

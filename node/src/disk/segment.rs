@@ -30,6 +30,8 @@ pub(super) struct Marks {
     /// From `flushed` on every batch was written by a synced group, one group after the other: only the last one can
     /// be torn.
     pub(super) strict: bool,
+    /// The active segment's file had exactly so many bytes, on the device, when it was closed.
+    pub(super) closed: Option<u64>,
     /// A truncation to here has begun: what is at and above it no longer counts.
     pub(super) cut: Option<Offset>,
 }

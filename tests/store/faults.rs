@@ -1,0 +1,89 @@
+//! Disks that fail: a failure is final for its log, and what a later life reports is durable although the page cache
+//! showed it already.
+
+use super::model::{End, Model};
+use super::world::{Store, device, live, small};
+use klamm_core::ids::{LogId, Uuid};
+use klamm_core::rng::Rng;
+use klamm_sim::disk::{Crash, Parameters, SimDisk};
+use tokio::task::yield_now;
+
+const SEGMENT_BYTES: u64 = 3000;
+
+/// One log, on a disk that fails now and then; gives how many lives saw a failure.
+fn failing(seed: u64, parameters: &Parameters, sync: impl Fn(u64) -> bool) -> usize {
+    let disk = device(SimDisk::new(seed, Parameters::default()));
+    let mut model = Model::new(LogId { topic: Uuid::from_halves(1, 1), partition: 0 }, "t");
+    let mut rng = Rng::new(seed);
+    let (mut end, mut failures) = (End::Close, 0);
+    for life in 0..6 {
+        // The first life makes the log; the disk is sound while the others begin.
+        disk.disk().set_parameters(Parameters::default());
+        live(&disk, None, async |handle| {
+            let store = Store::start(handle, small()).await.unwrap();
+            let found = store.found(model.log).await;
+            let changes =
+                model.find(found.as_ref(), model.done, model.durable.len(), end, &format!("seed {seed}, life {life}"));
+            model.recovered(changes, found.as_ref());
+            if life == 0 {
+                store.logs.change(model.open());
+                store.settle(&mut model).await;
+            }
+            disk.disk().set_parameters(parameters.clone());
+            for i in 0..rng.below(25) {
+                store.logs.change(model.append(1 + i as usize % 3, rng.below(700) as usize, sync(i), SEGMENT_BYTES));
+                if rng.one_in(4) {
+                    wait(&store, &model).await;
+                }
+                // The core stops at the first failure that it hears of.
+                if store.ended.borrow().get(&model.log).is_some_and(|e| e.iter().any(|(_, error)| error.is_some())) {
+                    break;
+                }
+            }
+            wait(&store, &model).await;
+            let ended = store.ended.borrow();
+            let ended = ended.get(&model.log).map_or(&[][..], Vec::as_slice);
+            assert!(
+                ended.iter().enumerate().all(|(i, (seq, _))| *seq == i as u64),
+                "seed {seed}: changes end in order"
+            );
+            let done = ended.iter().take_while(|(_, error)| error.is_none()).count();
+            assert!(ended[done..].iter().all(|(_, error)| error.is_some()), "seed {seed}: done after a failure");
+            for (_, error) in &ended[done..] {
+                assert!(error.as_ref().unwrap().contains("t-0"), "{error:?} does not say where");
+            }
+            failures += usize::from(done < ended.len());
+            model.done = model.before + done;
+        });
+        end = if rng.one_in(2) { End::Kill } else { End::PowerLoss };
+        disk.crash(if end == End::Kill { Crash::Kill } else { Crash::PowerLoss }, rng.draw());
+    }
+    failures
+}
+
+async fn wait(store: &Store<impl klamm::host::Disk>, model: &Model) {
+    while store.ended(model.log) < model.durable.len() - model.before {
+        yield_now().await;
+    }
+}
+
+#[test]
+fn a_failed_sync_is_final_and_takes_nothing_acknowledged_with_it() {
+    let parameters = Parameters { sync_errors: 60_000, ..Parameters::default() };
+    let failures: usize = (0..300).map(|seed| failing(seed, &parameters, |_| true)).sum();
+    assert!(failures > 300, "only {failures} lives met a failure");
+}
+
+#[test]
+fn a_failed_write_is_final_and_takes_nothing_acknowledged_with_it() {
+    let parameters = Parameters { write_errors: 60_000, sync_errors: 20_000, ..Parameters::default() };
+    let failures: usize = (0..300).map(|seed| failing(seed, &parameters, |i| i % 5 < 2)).sum();
+    assert!(failures > 300, "only {failures} lives met a failure");
+}
+
+#[test]
+fn a_full_disk_fails_appends_and_loses_nothing() {
+    let parameters = Parameters { capacity: Some(12_000), ..Parameters::default() };
+    let failures: usize = (0..100).map(|seed| failing(seed, &parameters, |i| i % 2 == 0)).sum();
+    assert!(failures > 50, "only {failures} lives met a failure");
+}

@@ -378,6 +378,17 @@ mod tests {
         }
     }
 
+    fn future_bytes<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Ten thousand idle connections are to cost 20 MB, with all that the shard and the runtime keep of them.
+    #[test]
+    fn a_connection_is_small() {
+        let bytes = future_bytes(serve::<ReadHalf<DuplexStream>, TestWriter, NoDisk, TestClock>);
+        assert!(bytes <= 1_200, "{bytes} bytes a connection");
+    }
+
     #[tokio::test]
     async fn a_close_leaves_after_the_answers_before_it() {
         let Rig { mut client, server, link, shared, .. } = rig(false, 1 << 10);

@@ -3,6 +3,8 @@
 //!
 //! The last test draws operations at random and holds every driver to a naive model of a file tree.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use bytes::Bytes;
 use klamm::disk::{AnyDisk, Blocking, Driver, Uring};
 use klamm::host::{Disk, Op, Outcome};

@@ -181,7 +181,7 @@ pub enum Effect {
         response: Response,
         /// The bytes it carries.
         ranges: Vec<Range>,
-        /// A bound on the bytes of all ranges together: they are cut from the back ([`Range::cut`]).
+        /// A bound on the bytes of all ranges together: they are cut from the back ([`cut`]).
         max_bytes: u32,
     },
     /// A request that wants no answer (acks=0) is over: its admission credit comes back.

@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod direct;
 pub mod disk;
 pub mod history;
 pub mod net;

@@ -16,7 +16,7 @@ use std::thread;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 
 /// Kafka's `num.partitions`, `log.segment.bytes` and `message.max.bytes`.
 const NUM_PARTITIONS: i32 = 1;
@@ -168,10 +168,10 @@ async fn watch(
 /// Runs one shard on this thread.
 fn sit(seat: Seat) {
     let news = seat.news.clone();
-    let done = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .and_then(|runtime| LocalSet::new().block_on(&runtime, host(seat)));
+    let done = Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+        // As a task among its tasks: what they wake it for, it then does before the runtime polls the sockets again.
+        LocalSet::new().block_on(&runtime, async { spawn_local(host(seat)).await.map_err(io::Error::other)? })
+    });
     // The main thread is gone only when the process is.
     let _ = news.send(News::Ended(done));
 }

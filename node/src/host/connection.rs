@@ -57,7 +57,7 @@ impl<F> Link<F> {
     /// Queues the answer to the oldest request.
     pub(super) fn reply(&self, correlation: i32, response: Response, ranges: Vec<Resolving<F>>, max_bytes: u32) {
         let Asked { version, credit, .. } = self.answered(correlation);
-        self.put(Slot::Reply(Reply { version, correlation, response, ranges, max_bytes, credit }));
+        self.put(Slot::Reply(Box::new(Reply { version, correlation, response, ranges, max_bytes, credit })));
     }
 
     /// The oldest request wants no answer.
@@ -194,7 +194,8 @@ where
 {
     tokio::select! { biased;
         done = work => done,
-        () = async { clock.sleep_until(clock.now().monotonic.plus_ms(ms)).await } => {
+        // Begun, and given room, only if the work has to wait.
+        () = async { Box::pin(clock.sleep_until(clock.now().monotonic.plus_ms(ms))).await } => {
             Err(io::Error::new(io::ErrorKind::TimedOut, format!("the peer stood still for {ms} ms")).into())
         }
     }

@@ -27,9 +27,14 @@ impl Mailbox {
         self.inputs.borrow_mut().pop_front()
     }
 
+    /// Whether there is nothing to take.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inputs.borrow().is_empty()
+    }
+
     /// Waits until there is something to take.
     pub(super) async fn filled(&self) {
-        while self.inputs.borrow().is_empty() {
+        while self.is_empty() {
             self.filled.notified().await;
         }
     }

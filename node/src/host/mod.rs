@@ -74,8 +74,8 @@ pub struct Node<N, D: Disk, C> {
 /// Sees a step: when, what was told, what was wanted.
 pub type Observer = Box<dyn FnMut(Now, &Input, &[Effect])>;
 
-/// Runs one shard, on the current thread, inside a [`tokio::task::LocalSet`]: recovers its logs, serves until `stop`
-/// completes, and closes the logs.
+/// Runs one shard, on the current thread, inside a [`tokio::task::LocalSet`] (best as one of its tasks): recovers its
+/// logs, serves until `stop` completes, and closes the logs.
 ///
 /// # Errors
 /// The disk's, during recovery and closing; the shard's reason to end the broker.
@@ -140,14 +140,16 @@ impl<D: Disk, C: Clock> Host<D, C> {
     async fn serve<N: Net>(&mut self, net: &N, mut stop: Pin<Box<dyn Future<Output = ()>>>) {
         let shared = Rc::clone(&self.shared);
         let mut accept = pin!(accept(net, &shared.clock));
+        let mut alarm = Alarm { clock: &shared.clock, armed: None };
         loop {
             self.turn();
             if self.halted.is_some() {
                 return;
             }
-            // What the turn started begins, and what arrived meanwhile makes the next turn.
-            yield_now().await;
-            let deadline = self.shard.deadline();
+            if !shared.mailbox.is_empty() {
+                yield_now().await; // It was a long turn: now the connections have theirs.
+            }
+            alarm.set(self.shard.deadline());
             tokio::select! { biased;
                 () = &mut stop => return,
                 Some(done) = self.tasks.join_next() => reap(done),
@@ -157,7 +159,7 @@ impl<D: Disk, C: Clock> Host<D, C> {
                     accept.set(self::accept(net, &shared.clock));
                 }
                 () = shared.mailbox.filled() => {}
-                () = reached(&shared.clock, deadline) => {}
+                () = alarm.rings() => {}
             }
         }
     }
@@ -334,11 +336,32 @@ async fn accept<N: Net, C: Clock>(net: &N, clock: &C) -> (N::Reader, N::Writer, 
     }
 }
 
-/// Waits until the clock reads `deadline`; without one, for ever.
-async fn reached<C: Clock>(clock: &C, deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => clock.sleep_until(deadline).await,
-        None => pending().await,
+/// Wakes the loop by a deadline. Deadlines mostly move back, and setting a timer costs a system call or two: an alarm
+/// that rings too early is cheaper than one that is set anew in every turn.
+struct Alarm<'a, C> {
+    clock: &'a C,
+    armed: Option<Armed<'a>>,
+}
+
+/// When it rings, and the sleep until then.
+type Armed<'a> = (Instant, Pin<Box<dyn Future<Output = ()> + 'a>>);
+
+impl<C: Clock> Alarm<'_, C> {
+    /// Sees to it that it rings at `deadline` at the latest.
+    fn set(&mut self, deadline: Option<Instant>) {
+        if let Some(deadline) = deadline
+            && self.armed.as_ref().is_none_or(|(armed, _)| deadline < *armed)
+        {
+            self.armed = Some((deadline, Box::pin(self.clock.sleep_until(deadline))));
+        }
+    }
+
+    async fn rings(&mut self) {
+        match &mut self.armed {
+            Some((_, sleep)) => sleep.await,
+            None => pending().await,
+        }
+        self.armed = None;
     }
 }
 

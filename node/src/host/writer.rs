@@ -14,7 +14,10 @@ use klamm_core::effect::cut;
 use klamm_core::wire::{Response, encode_response};
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem;
+use std::pin::Pin;
 use tokio::io::AsyncWriteExt;
 use tokio::task::yield_now;
 
@@ -45,7 +48,7 @@ pub(super) struct Reply<F> {
 /// What the outbound half is to do next.
 pub(super) enum Slot<F> {
     /// Send an answer.
-    Reply(Reply<F>),
+    Reply(Box<Reply<F>>),
     /// End the connection, for this reason.
     Close(&'static str),
 }
@@ -84,9 +87,9 @@ where
 }
 
 /// Adds the bytes of an answer to what is to be sent.
-async fn encode<F: Clone>(reply: Reply<F>, pieces: &mut VecDeque<Piece<F>>) -> io::Result<Credit> {
+async fn encode<F: Clone>(mut reply: Box<Reply<F>>, pieces: &mut VecDeque<Piece<F>>) -> io::Result<Credit> {
     let mut leases = Vec::with_capacity(reply.ranges.len());
-    for range in reply.ranges {
+    for range in mem::take(&mut reply.ranges) {
         leases.push(range.await?);
     }
     let sizes: Vec<_> = leases.iter().map(|lease| (lease.bytes, lease.first)).collect();
@@ -115,9 +118,11 @@ where
             }
             Piece::File { file, at, len } => {
                 let descriptor = if W::SENDFILE && *len >= SENDFILE_FROM { D::descriptor(file) } else { None };
+                // Boxed: a connection at rest has no room for these.
                 if let Some(descriptor) = descriptor {
                     let step = SENDFILE_STEP.min(*len) as usize;
-                    let sent = in_time(clock, WRITE_DEADLINE_MS, writer.send_file(descriptor, *at, step)).await?;
+                    let sending = in_time(clock, WRITE_DEADLINE_MS, writer.send_file(descriptor, *at, step));
+                    let sent = Box::pin(sending).await?;
                     if sent == 0 {
                         return Err(ends_early());
                     }
@@ -125,7 +130,7 @@ where
                     yield_now().await;
                 } else {
                     let step = READ_STEP.min(*len) as usize;
-                    let bytes = disk.read(file, *at, step).await?;
+                    let bytes = Box::pin(disk.read(file, *at, step)).await?;
                     if bytes.len() < step {
                         return Err(ends_early());
                     }
@@ -144,16 +149,20 @@ fn ends_early() -> io::Error {
 
 /// Writes what it can of the leading bytes; gives how many left.
 async fn write<W: Writer, F>(writer: &mut W, pieces: &VecDeque<Piece<F>>) -> io::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); SLICES];
-    let mut filled = 0;
-    for (slice, piece) in slices.iter_mut().zip(pieces.iter()) {
-        match piece {
-            Piece::Bytes(bytes) => *slice = IoSlice::new(bytes),
-            Piece::File { .. } => break,
+    // The slices are made for each attempt: kept, they would be a kilobyte of every connection at rest.
+    let sent = poll_fn(|cx| {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut filled = 0;
+        for (slice, piece) in slices.iter_mut().zip(pieces.iter()) {
+            match piece {
+                Piece::Bytes(bytes) => *slice = IoSlice::new(bytes),
+                Piece::File { .. } => break,
+            }
+            filled += 1;
         }
-        filled += 1;
-    }
-    match writer.write_vectored(&slices[..filled]).await? {
+        Pin::new(&mut *writer).poll_write_vectored(cx, &slices[..filled])
+    });
+    match sent.await? {
         0 => Err(io::ErrorKind::WriteZero.into()),
         sent => Ok(sent),
     }

@@ -1,0 +1,332 @@
+//! Those who look after topics: one creates them, one watches them, one audits the end.
+//!
+//! `topics-stay`: a topic whose creation was acknowledged is in every Metadata answer to a later question, with its
+//! id and its partitions, whichever shard answers, crashes or not.
+
+use std::collections::BTreeMap;
+
+use klamm_core::wire::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse, MetadataRequest,
+    MetadataRequestTopic, MetadataResponse, ProduceResponse, Response, error,
+};
+
+use super::client::{Ask, Cx, Ledger, Role, odd_answer, odd_error};
+use super::consumer::{fetch, fetched, values};
+use super::params::{MS, Params, SECOND, Topic};
+use super::producer::{batch, outcomes, produce, retriable};
+use crate::history::Partition;
+use crate::report::Violation;
+
+/// Creates topics at their times, each until it is told that it exists.
+#[derive(Debug)]
+pub(super) struct Admin {
+    left: Vec<Topic>,
+    asking: bool,
+    retry_at: u64,
+}
+
+impl Admin {
+    pub(super) fn new(params: &Params) -> Admin {
+        let left = params.topics.iter().filter(|t| t.created_at.is_some()).cloned().collect();
+        Admin { left, asking: false, retry_at: 0 }
+    }
+
+    fn created(&mut self, response: &CreateTopicsResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {
+        for result in &response.topics {
+            let Some(at) = self.left.iter().position(|t| t.name == result.name) else { continue };
+            let id = match result.error_code {
+                error::NONE => Some(result.topic_id),
+                error::TOPIC_ALREADY_EXISTS => None,
+                code if retriable(code) => {
+                    self.retry_at = cx.now + 100 * MS;
+                    continue;
+                }
+                code => return Err(odd_error("a CreateTopics", code)),
+            };
+            let topic = self.left.remove(at);
+            cx.ledger.topics.insert(topic.name, (id, topic.partitions as usize));
+        }
+        Ok(())
+    }
+}
+
+fn creation(topic: &Topic) -> CreatableTopic {
+    let never = (!topic.durable).then(|| CreatableTopicConfig {
+        name: "flush.messages".into(),
+        value: Some(klamm_core::metadata::FLUSH_NEVER.to_string()),
+    });
+    CreatableTopic {
+        name: topic.name.clone(),
+        num_partitions: topic.partitions,
+        replication_factor: 1,
+        configs: never.into_iter().collect(),
+        ..CreatableTopic::default()
+    }
+}
+
+impl Role for Admin {
+    type Asked = ();
+
+    fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<()>> {
+        let due = |t: &&Topic| cx.stopping || t.created_at.is_some_and(|at| at <= cx.now);
+        let topics: Vec<CreatableTopic> = self.left.iter().filter(due).map(creation).collect();
+        if self.asking || cx.now < self.retry_at || topics.is_empty() {
+            return Vec::new();
+        }
+        self.asking = true;
+        vec![(CreateTopicsRequest { topics, ..CreateTopicsRequest::default() }.into(), Some(()))]
+    }
+
+    fn answered(&mut self, (): (), response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
+        self.asking = false;
+        let Response::CreateTopics(response) = response else { return Err(odd_answer(&response)) };
+        self.created(&response, cx)
+    }
+
+    fn lost(&mut self, _cx: &mut Cx<'_>) {
+        self.asking = false;
+    }
+
+    fn next(&self, _cx: &Cx<'_>) -> Option<u64> {
+        let first = self.left.iter().filter_map(|t| t.created_at).min()?;
+        (!self.asking).then(|| first.max(self.retry_at))
+    }
+
+    fn owes(&self) -> Option<String> {
+        (!self.left.is_empty()).then(|| format!("has {} topics to create", self.left.len()))
+    }
+}
+
+/// What was known when a Metadata request left must be in its answer.
+fn all_there(known: &[String], response: &MetadataResponse, ledger: &mut Ledger) -> Result<(), Violation> {
+    for name in known {
+        let Some((id, partitions)) = ledger.topics.get(name).copied() else { continue };
+        let found = response.topics.iter().find(|t| t.name.as_deref() == Some(name));
+        let right = found.filter(|t| {
+            t.error_code == error::NONE && t.partitions.len() == partitions && id.is_none_or(|id| id == t.topic_id)
+        });
+        if right.is_none() {
+            return Err(Violation {
+                property: "topics-stay",
+                fact: format!("{name} was created with {partitions} partitions and id {id:?}"),
+                contradiction: format!("a later Metadata answer has {found:?}"),
+            });
+        }
+    }
+    for topic in response.topics.iter().filter(|t| t.error_code == error::NONE) {
+        if let Some(name) = &topic.name {
+            ledger.topics.insert(name.clone(), (Some(topic.topic_id), topic.partitions.len()));
+        }
+    }
+    Ok(())
+}
+
+fn known(ledger: &Ledger) -> Vec<String> {
+    ledger.topics.keys().cloned().collect()
+}
+
+/// All topics.
+fn everything() -> MetadataRequest {
+    MetadataRequest { topics: None, allow_auto_topic_creation: false, ..MetadataRequest::default() }
+}
+
+/// Asks for all metadata, again and again; first for the topics that are made by being asked for.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    id: u64,
+    to_make: Vec<String>,
+    asking: bool,
+    asked: u64,
+    next_at: u64,
+}
+
+impl Watcher {
+    pub(super) fn new(id: u64, params: &Params) -> Watcher {
+        let made_by_metadata = params.topics.iter().filter(|t| t.created_at.is_none());
+        let to_make = made_by_metadata.map(|t| t.name.clone()).collect();
+        Watcher { id, to_make, asking: false, asked: 0, next_at: 0 }
+    }
+}
+
+/// These topics, made where they are missing.
+pub(super) fn named<'a>(names: impl Iterator<Item = &'a String>) -> MetadataRequest {
+    let topic = |name: &String| MetadataRequestTopic { name: Some(name.clone()), ..MetadataRequestTopic::default() };
+    MetadataRequest { topics: Some(names.map(topic).collect()), ..MetadataRequest::default() }
+}
+
+impl Role for Watcher {
+    type Asked = Vec<String>;
+
+    fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Vec<String>>> {
+        if self.asking || cx.now < self.next_at {
+            return Vec::new();
+        }
+        self.asking = true;
+        self.asked += 1;
+        self.next_at = cx.now + cx.params.dice.delay("watch", self.id << 32 | self.asked, SECOND);
+        if self.to_make.is_empty() {
+            return vec![(everything().into(), Some(known(cx.ledger)))];
+        }
+        vec![(named(self.to_make.iter()).into(), Some(Vec::new()))]
+    }
+
+    fn answered(&mut self, asked: Vec<String>, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
+        self.asking = false;
+        let Response::Metadata(response) = response else { return Err(odd_answer(&response)) };
+        all_there(&asked, &response, cx.ledger)?;
+        self.to_make.retain(|name| !cx.ledger.topics.contains_key(name));
+        Ok(())
+    }
+
+    fn lost(&mut self, _cx: &mut Cx<'_>) {
+        self.asking = false;
+    }
+
+    fn next(&self, _cx: &Cx<'_>) -> Option<u64> {
+        (!self.asking).then_some(self.next_at)
+    }
+
+    fn owes(&self) -> Option<String> {
+        (!self.to_make.is_empty()).then(|| format!("has {} topics to make", self.to_make.len()))
+    }
+}
+
+/// Comes when all others rest: lists all topics, appends a value to every partition, reads every log back.
+#[derive(Debug)]
+pub(super) struct Auditor {
+    id: u64,
+    listed: bool,
+    asking: bool,
+    retry_at: u64,
+    attempts: u64,
+    /// Partitions without a value of its own yet.
+    to_probe: Vec<Partition>,
+    /// Where reading stands, and whether it is over.
+    reading: BTreeMap<Partition, (i64, bool)>,
+}
+
+/// A question of the auditor.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Metadata(Vec<String>),
+    Probe(Vec<(Partition, u64)>),
+    Fetch(Vec<(Partition, i64)>),
+}
+
+impl Auditor {
+    pub(super) fn new(id: u64) -> Auditor {
+        Auditor {
+            id,
+            listed: false,
+            asking: false,
+            retry_at: 0,
+            attempts: 0,
+            to_probe: Vec::new(),
+            reading: BTreeMap::new(),
+        }
+    }
+
+    fn list(&mut self, asked: &[String], response: &MetadataResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {
+        all_there(asked, response, cx.ledger)?;
+        for topic in &response.topics {
+            let name = topic.name.clone().unwrap_or_default();
+            self.to_probe.extend(topic.partitions.iter().map(|p| (name.clone(), p.partition_index)));
+        }
+        self.reading = self.to_probe.iter().map(|p| (p.clone(), (0, false))).collect();
+        self.listed = true;
+        Ok(())
+    }
+
+    fn probe(&mut self, cx: &mut Cx<'_>) -> Ask<Asked> {
+        self.attempts += 1;
+        let mut asked = Vec::new();
+        let mut parts = Vec::new();
+        for partition in &self.to_probe {
+            let value = cx.ledger.value();
+            cx.history.sent(partition, self.id << 32 | self.attempts, value);
+            parts.push((partition, batch(&[value], None, cx)));
+            asked.push((partition.clone(), value));
+        }
+        (produce(-1, 5_000, parts).into(), Some(Asked::Probe(asked)))
+    }
+
+    fn probed(&mut self, asked: Vec<(Partition, u64)>, r: &ProduceResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {
+        for ((partition, value), (code, base)) in asked.into_iter().zip(outcomes(r)) {
+            match code {
+                error::NONE => {
+                    cx.history.acked(&partition, value, base)?;
+                    self.to_probe.retain(|p| *p != partition);
+                }
+                code if retriable(code) => self.retry_at = cx.now + 100 * MS,
+                code => return Err(odd_error("a probe", code)),
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Ask<Asked> {
+        let left = self.reading.iter().filter(|(_, (_, over))| !over);
+        let asked: Vec<(Partition, i64)> = left.map(|(p, (at, _))| (p.clone(), *at)).collect();
+        let parts: Vec<(&Partition, i64)> = asked.iter().map(|(p, at)| (p, *at)).collect();
+        (fetch(&parts, &BTreeMap::new(), 1 << 20).into(), Some(Asked::Fetch(asked)))
+    }
+
+    fn took(&mut self, asked: &[(Partition, i64)], response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
+        let Response::Fetch(response) = response else { return Err(odd_answer(&response)) };
+        for ((partition, from), data) in asked.iter().zip(fetched(&response)) {
+            match data.error_code {
+                error::NONE => {}
+                code if retriable(code) => {
+                    self.retry_at = cx.now + 100 * MS;
+                    continue;
+                }
+                code => return Err(odd_error("a fetch", code)),
+            }
+            let read = values(partition, *from, data)?;
+            let next = read.last().map_or(*from, |(offset, _)| offset + 1);
+            cx.ledger.read_back.entry(partition.clone()).or_default().extend(read);
+            self.reading.insert(partition.clone(), (next, next >= data.high_watermark));
+        }
+        Ok(())
+    }
+}
+
+impl Role for Auditor {
+    type Asked = Asked;
+
+    fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Asked>> {
+        if self.asking || cx.now < self.retry_at || self.owes().is_none() {
+            return Vec::new();
+        }
+        self.asking = true;
+        vec![match (self.listed, self.to_probe.is_empty()) {
+            (false, _) => (everything().into(), Some(Asked::Metadata(known(cx.ledger)))),
+            (true, false) => self.probe(cx),
+            (true, true) => self.read(),
+        }]
+    }
+
+    fn answered(&mut self, asked: Asked, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
+        self.asking = false;
+        match (asked, response) {
+            (Asked::Metadata(known), Response::Metadata(r)) => self.list(&known, &r, cx),
+            (Asked::Probe(asked), Response::Produce(r)) => self.probed(asked, &r, cx),
+            (Asked::Fetch(asked), response) => self.took(&asked, response, cx),
+            (Asked::Metadata(_) | Asked::Probe(_), other) => Err(odd_answer(&other)),
+        }
+    }
+
+    fn lost(&mut self, _cx: &mut Cx<'_>) {
+        self.asking = false;
+    }
+
+    fn next(&self, _cx: &Cx<'_>) -> Option<u64> {
+        (!self.asking).then_some(self.retry_at)
+    }
+
+    fn owes(&self) -> Option<String> {
+        let unread = self.reading.values().filter(|(_, over)| !over).count();
+        let over = self.listed && self.to_probe.is_empty() && unread == 0;
+        (!over).then(|| format!("has {} partitions to probe and {unread} to read back", self.to_probe.len()))
+    }
+}

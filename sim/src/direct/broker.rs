@@ -1,0 +1,426 @@
+//! One broker around real shards: steps them, does what they want, loses them in a crash.
+//!
+//! Plays the host by the rules of [`klamm_core::effect`]: recovery before anything else, Done in order, ranges turned into
+//! bytes when an answer is dispatched, messages between shards lossless and in order (answers that carry bytes may fall
+//! behind others). Decides nothing.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use bytes::Bytes;
+use klamm_core::effect::{Answer, Config, Effect, Input, Range, cut};
+use klamm_core::ids::{BrokerId, ConnectionId, Instant, Now, ShardIndex, Timestamp, Uuid};
+use klamm_core::rng::mix;
+use klamm_core::shard::Shard;
+use klamm_core::wire::{Records, Response};
+
+use super::disk::{Begun, Disk};
+use super::net::{ToBroker, ToClient};
+use super::params::{MS, Params, SECOND};
+use super::{Event, Sim, durable, replayed};
+use crate::trace;
+
+/// Wall time at the start, milliseconds since 1970.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+/// Steps between two full audits.
+const AUDIT_EVERY: u64 = 1_000;
+
+/// One shard of the broker's present life.
+#[derive(Debug)]
+struct Node {
+    /// `None` while it recovers.
+    shard: Option<Shard>,
+    ready_at: u64,
+    /// The wake that counts.
+    armed: u64,
+    serving: bool,
+    /// When the last message from each other shard arrives.
+    heard: Vec<u64>,
+}
+
+/// The broker.
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub(super) life: u32,
+    /// Empty while it is down.
+    nodes: Vec<Node>,
+    pub(super) disk: Disk,
+    /// Bytes on their way between shards: each is used once, or released, or lost with the life.
+    leases: BTreeMap<u64, (Bytes, u32)>,
+    leased: u64,
+    messages: u64,
+    effects: Vec<Effect>,
+}
+
+impl Broker {
+    pub(super) fn new(params: &Params) -> Broker {
+        Broker {
+            life: 0,
+            nodes: Vec::new(),
+            disk: Disk::new(params),
+            leases: BTreeMap::new(),
+            leased: 0,
+            messages: 0,
+            effects: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+
+    /// Whether some shard has not recovered yet.
+    pub(super) fn is_recovering(&self) -> bool {
+        self.nodes.iter().any(|n| n.shard.is_none())
+    }
+
+    /// Leases granted so far, and those that nobody has used yet.
+    pub(super) fn leases(&self) -> (u64, usize) {
+        (self.leased, self.leases.len())
+    }
+
+    fn config(&self, params: &Params, shard: u16) -> Config {
+        let life = u64::from(self.life);
+        Config {
+            broker: BrokerId(1),
+            cluster_id: "direct".into(),
+            directory: Uuid::from_halves(1, 1),
+            incarnation: Uuid::from_halves(params.dice.bits("incarnation", life), life),
+            shard: ShardIndex(shard),
+            shards: self.nodes.len() as u16,
+            advertised: ("klamm".into(), 9092),
+            crc: checksum,
+            seed: params.dice.bits("shard seed", life),
+            num_partitions: params.default_partitions,
+            auto_create_topics: true,
+            segment_bytes: params.segment_bytes,
+            max_message_bytes: 1 << 20,
+        }
+    }
+
+    /// The bytes of a range, and the length of its first batch.
+    fn resolve(&mut self, range: &Range) -> Option<(Bytes, u32)> {
+        match range {
+            Range::Local { log, from, upto, max_bytes } => Some(self.disk.read(*log, *from, *upto, *max_bytes)),
+            Range::Leased { lease, .. } => self.leases.remove(lease),
+        }
+    }
+}
+
+/// Stands in for CRC-32C: a shard takes whatever function it is given.
+pub(super) fn checksum(bytes: &[u8]) -> u32 {
+    let fold = |hash: u64, word: &[u8]| {
+        let mut padded = [0; 8];
+        padded[..word.len()].copy_from_slice(word);
+        (hash ^ u64::from_le_bytes(padded)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    };
+    mix(bytes.chunks(8).fold(bytes.len() as u64, fold)) as u32
+}
+
+impl Sim {
+    /// The broker's process begins: each shard recovers its logs in its own time.
+    pub(super) fn start(&mut self) {
+        if self.broker.is_up() {
+            return;
+        }
+        self.broker.life += 1;
+        let life = self.broker.life;
+        let dice = self.params.dice;
+        let resized = self.params.resize && life > 1;
+        let shards = if resized { dice.between("shards", u64::from(life), 1, 3) as u16 } else { self.params.shards };
+        for shard in 0..shards {
+            let key = u64::from(life) << 8 | u64::from(shard);
+            let ready_at = self.now + dice.delay("recovery", key, 2 * self.params.disk_delay + 20 * MS);
+            let heard = vec![ready_at; usize::from(shards)];
+            self.broker.nodes.push(Node { shard: None, ready_at, armed: u64::MAX, serving: false, heard });
+            self.heap.push(ready_at, Event::Recovered { life, shard });
+        }
+        self.count("starts");
+    }
+
+    /// A shard's logs are recovered.
+    pub(super) fn recovered(&mut self, shard: u16) {
+        let shards = self.broker.nodes.len() as u16;
+        let config = self.broker.config(&self.params, shard);
+        let found = self.broker.disk.recover(ShardIndex(shard), shards);
+        self.broker.nodes[usize::from(shard)].shard = Some(Shard::new(config));
+        found.into_iter().for_each(|input| self.step(shard, input));
+        self.step(shard, Input::Started);
+    }
+
+    /// The broker is gone at once; with `power`, so is its page cache, and nobody is told.
+    pub(super) fn crash(&mut self, power: bool) {
+        if !self.broker.is_up() {
+            return;
+        }
+        self.count(if power { "power losses" } else { "kills" });
+        if self.broker.is_recovering() {
+            self.count("recoveries cut short");
+        }
+        let shards: Vec<Shard> = self.broker.nodes.drain(..).filter_map(|n| n.shard).collect();
+        for shard in &shards {
+            shard.audit();
+            self.check(replayed::check(shard, &self.broker.disk));
+        }
+        self.broker.disk.crash(power);
+        self.broker.leases.clear();
+        self.say(|| format!("the broker is gone{}", if power { ", with its page cache" } else { "" }));
+        // Events that are under way die with their life.
+        self.broker.life += 1;
+        for conn in self.net.broker_gone(u64::from(self.broker.life)) {
+            if !power {
+                self.tell(conn, ToClient::Closed);
+            }
+        }
+    }
+
+    pub(super) fn clock(&self) -> Now {
+        let skew = self.params.dice.below("clock skew", u64::from(self.broker.life), 10_000) as i64;
+        let wall = EPOCH_MS + (self.now / MS) as i64 + skew;
+        Now { monotonic: Instant(self.now), wall: Timestamp(wall) }
+    }
+
+    pub(super) fn step(&mut self, shard: u16, input: Input) {
+        let now = self.clock();
+        self.steps += 1;
+        self.digest.input(self.now, shard, &input);
+        self.say(|| format!("shard {shard} < {}", trace::input(&input)));
+        let mut effects = mem::take(&mut self.broker.effects);
+        let node = &mut self.broker.nodes[usize::from(shard)];
+        let it = node.shard.as_mut().expect("nothing reaches a shard before its recovery");
+        it.step(now, input, &mut effects);
+        if self.steps.is_multiple_of(AUDIT_EVERY) {
+            it.audit();
+        }
+        if let Some(Instant(at)) = it.deadline()
+            && at < node.armed
+        {
+            node.armed = at;
+            self.heap.push(at.max(self.now), Event::Wake { life: self.broker.life, shard, at });
+        }
+        for effect in effects.drain(..) {
+            self.digest.effect(&effect);
+            self.say(|| format!("shard {shard} > {}", trace::effect(&effect)));
+            self.dispatch(shard, effect);
+        }
+        self.broker.effects = effects;
+    }
+
+    /// An armed deadline has come. One that was superseded by an earlier one is ignored.
+    pub(super) fn wake(&mut self, shard: u16, at: u64) {
+        let node = &mut self.broker.nodes[usize::from(shard)];
+        if node.armed != at {
+            return;
+        }
+        node.armed = u64::MAX;
+        match node.shard.as_ref().and_then(Shard::deadline) {
+            Some(Instant(due)) if due <= self.now => {
+                self.step(shard, Input::Tick);
+                let left = self.broker.nodes[usize::from(shard)].shard.as_ref().and_then(Shard::deadline);
+                assert!(left.is_none_or(|d| d.0 > self.now), "a tick leaves its deadline in place");
+            }
+            Some(Instant(due)) => {
+                node.armed = due;
+                self.heap.push(due, Event::Wake { life: self.broker.life, shard, at: due });
+            }
+            None => {}
+        }
+    }
+
+    fn dispatch(&mut self, shard: u16, effect: Effect) {
+        let life = self.broker.life;
+        match effect {
+            Effect::Open { .. }
+            | Effect::Append { .. }
+            | Effect::Truncate { .. }
+            | Effect::Trim { .. }
+            | Effect::Remove { .. }
+            | Effect::Persist { .. } => match self.broker.disk.change(effect) {
+                Begun::Queued => {}
+                Begun::Underway(log, delay) => self.heap.push(self.now + delay, Event::DiskEnd { life, shard, log }),
+                Begun::Failed(input) => self.heap.push(self.now, Event::Told { life, shard, input }),
+            },
+            Effect::Read { ticket, log, query } => {
+                let found = self.broker.disk.look_up(log, &query);
+                let delay = self.params.dice.delay("read delay", self.steps, self.params.disk_delay);
+                self.heap.push(self.now + delay, Event::Told { life, shard, input: Input::Read { ticket, found } });
+            }
+            Effect::Reply { conn, correlation, response, ranges, max_bytes } => {
+                self.reply(conn, correlation, response, &ranges, max_bytes);
+            }
+            Effect::Quiet { .. } => {}
+            Effect::Release { lease } => {
+                assert!(self.broker.leases.remove(&lease).is_some(), "lease {lease} is released and not held");
+            }
+            Effect::Close { conn: ConnectionId(conn), .. } => self.close(conn),
+            Effect::Call { to, image, correlation, call } => {
+                let input = Input::Call { from: ShardIndex(shard), image, correlation, call };
+                self.mail(shard, to.0, input, 0);
+            }
+            Effect::Answer { to, correlation, answer } => {
+                let (answer, delay) = self.lend(answer);
+                self.mail(shard, to.0, Input::Answer { correlation, answer }, delay);
+            }
+            Effect::Publish { upto, records } => {
+                let metadata = klamm_core::ids::LogId::METADATA;
+                self.check(durable::seen(&self.broker.disk, metadata, upto, "published"));
+                for to in (0..self.broker.nodes.len() as u16).filter(|to| *to != shard) {
+                    self.mail(shard, to, Input::Committed { upto, records: records.clone() }, 0);
+                }
+            }
+            Effect::Ready => self.broker.nodes[usize::from(shard)].serving = true,
+            // The process ends, as soon as this step is over.
+            Effect::Halt { .. } => {
+                self.count("halts");
+                self.heap.push(self.now, Event::Operator { life });
+            }
+            Effect::Alarm { .. } => {
+                self.count("alarms");
+                let delay = self.params.dice.between("operator", self.steps, SECOND, 8 * SECOND);
+                self.heap.push(self.now + delay, Event::Operator { life });
+            }
+        }
+    }
+
+    /// A message between shards. `extra` lets it fall behind those that are sent after it.
+    fn mail(&mut self, from: u16, to: u16, input: Input, extra: u64) {
+        self.broker.messages += 1;
+        let delay = self.params.dice.delay("mesh delay", self.broker.messages, self.params.mesh_delay);
+        let node = &mut self.broker.nodes[usize::from(to)];
+        let heard = &mut node.heard[usize::from(from)];
+        let at = (self.now + delay + extra).max(*heard);
+        if extra == 0 {
+            *heard = at;
+        }
+        assert!(at >= node.ready_at, "a message waits for the recovery of its receiver");
+        self.heap.push(at, Event::Told { life: self.broker.life, shard: to, input });
+    }
+
+    /// Turns the ranges of an answer into leases; gives how long that takes.
+    fn lend(&mut self, mut answer: Answer) -> (Answer, u64) {
+        let Answer::Fetch { results } = &mut answer else { return (answer, 0) };
+        let mut extra = 0;
+        for range in results.iter_mut().filter_map(|r| r.range.as_mut()) {
+            self.check_range(range);
+            let lent = self.broker.resolve(range).expect("an answer to another shard has ranges of its own logs");
+            self.broker.leased += 1;
+            let lease = self.broker.leased;
+            *range = Range::Leased { lease, bytes: lent.0.len() as u32, first: lent.1 };
+            self.broker.leases.insert(lease, lent);
+            extra = self.params.dice.delay("lease delay", lease, self.params.disk_delay / 8 + 1);
+        }
+        (answer, extra)
+    }
+
+    /// What is served of a topic that promises durability is on the device.
+    fn check_range(&mut self, range: &Range) {
+        if let Range::Local { log, upto, .. } = range
+            && self.promises(self.broker.disk.topic(*log))
+        {
+            self.check(durable::seen(&self.broker.disk, *log, *upto, "served"));
+        }
+    }
+
+    fn reply(
+        &mut self,
+        conn: ConnectionId,
+        correlation: i32,
+        mut response: Response,
+        ranges: &[Range],
+        max_bytes: u32,
+    ) {
+        ranges.iter().for_each(|range| self.check_range(range));
+        let lent: Vec<(Bytes, u32)> = ranges
+            .iter()
+            .map(|range| self.broker.resolve(range).expect("a lease is used once, by the answer that it was made for"))
+            .collect();
+        if let Response::Produce(produced) = &response {
+            let verdict = durable::acknowledged(&self.broker.disk, produced, |topic| self.promises(topic));
+            self.check(verdict);
+        }
+        if let Response::Fetch(fetched) = &mut response {
+            let sizes: Vec<(u32, u32)> = lent.iter().map(|(bytes, first)| (bytes.len() as u32, *first)).collect();
+            let give = cut(&sizes, max_bytes);
+            for part in fetched.responses.iter_mut().flat_map(|t| &mut t.partitions) {
+                if let Records::Range(i) = part.records {
+                    let i = i as usize;
+                    part.records = Records::Bytes(lent[i].0.slice(..give[i] as usize));
+                }
+            }
+        }
+        self.tell(conn.0, ToClient::Response { correlation, response });
+    }
+
+    /// The shard ends a connection.
+    fn close(&mut self, name: u64) {
+        if let Some(conn) = self.net.conns.get_mut(&name) {
+            conn.ended = true;
+            self.count("closed by the shard");
+            self.send(name, ToBroker::Close);
+            self.tell(name, ToClient::Closed);
+        }
+    }
+
+    /// The disk ended what was under way at a log.
+    pub(super) fn disk_ended(&mut self, shard: u16, log: klamm_core::ids::LogId) {
+        let (inputs, next) = self.broker.disk.end(log);
+        if let Some(delay) = next {
+            self.heap.push(self.now + delay, Event::DiskEnd { life: self.broker.life, shard, log });
+        }
+        inputs.into_iter().for_each(|input| self.step(shard, input));
+    }
+
+    /// A client's message arrives.
+    pub(super) fn arrives(&mut self, name: u64, number: u64, message: ToBroker) {
+        let Some(conn) = self.net.reaches_broker(name, number, &message) else { return };
+        let life = self.broker.life;
+        match (message, conn.accepted) {
+            (ToBroker::Open, _) => self.accept(name),
+            (ToBroker::Request { correlation, request }, Some((_, shard))) if !conn.ended => {
+                self.step(shard, Input::Request { conn: ConnectionId(name), correlation, request });
+            }
+            (ToBroker::Request { .. }, Some(_)) => {}
+            // Whoever lives there now knows nothing of this connection.
+            (ToBroker::Request { .. }, None) => {
+                if self.broker.is_up() {
+                    self.tell(name, ToClient::Closed);
+                }
+            }
+            (ToBroker::Close, accepted) => {
+                conn.accepted = None;
+                if let Some((of, shard)) = accepted {
+                    assert_eq!(of, life, "a connection ends with the life that accepted it");
+                    self.step(shard, Input::Closed { conn: ConnectionId(name) });
+                }
+                self.net.forget_if_over(name);
+            }
+        }
+    }
+
+    fn accept(&mut self, name: u64) {
+        let life = self.broker.life;
+        let Some(conn) = self.net.conns.get_mut(&name) else { return };
+        let serving: Vec<u16> = (0..).zip(&self.broker.nodes).filter(|(_, n)| n.serving).map(|(i, _)| i).collect();
+        if serving.is_empty() {
+            if !self.params.dice.one_in("refused in silence", name, 4) {
+                self.tell(name, ToClient::Closed);
+            }
+            return;
+        }
+        let shard = serving[(conn.spread % serving.len() as u64) as usize];
+        conn.accepted = Some((life, shard));
+        self.step(shard, Input::Opened { conn: ConnectionId(name) });
+        self.tell(name, ToClient::Opened);
+    }
+
+    /// Checks everything that can be checked of a broker at rest.
+    pub(super) fn check_at_rest(&mut self) {
+        for node in &self.broker.nodes {
+            if let Some(shard) = &node.shard {
+                shard.audit();
+                let verdict = replayed::check(shard, &self.broker.disk);
+                self.violation = self.violation.take().or(verdict.err());
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What every client does: dial, ask, wait, give up, dial again. What it asks is its role's business.
+//!
+//! A client is a step function, like a shard: it hears something, or its timer, and says what it wants. Answers of one
+//! connection come in the order of the requests (`answers-in-order`); a request without an answer in time ends the
+//! connection, as in every client of Kafka.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use klamm_core::ids::{Timestamp, Uuid};
+use klamm_core::wire::{Request, Response};
+
+use super::net::ToClient;
+use super::params::{MS, Params, SECOND};
+use crate::history::{History, Partition};
+use crate::report::Violation;
+
+/// How long a client waits for a connection.
+const DIAL: u64 = 2 * SECOND;
+
+/// What a client wants.
+#[derive(Debug)]
+pub(super) enum Do {
+    Dial,
+    Send { conn: u64, correlation: i32, request: Request },
+    HangUp { conn: u64 },
+    WakeAt(u64),
+}
+
+/// What all clients together know: for oracles, never for what a client does.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Topics whose creation was acknowledged: id, if it was told, and partitions.
+    pub(super) topics: BTreeMap<String, (Option<Uuid>, usize)>,
+    pub(super) producer_ids: BTreeSet<i64>,
+    /// What the log of each partition held in the end.
+    pub(super) read_back: BTreeMap<Partition, Vec<(i64, u64)>>,
+    values: u64,
+    counters: BTreeMap<&'static str, u64>,
+}
+
+impl Ledger {
+    /// A value that nobody sent before.
+    pub(super) fn value(&mut self) -> u64 {
+        self.values += 1;
+        self.values
+    }
+
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.counters.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        self.counters.clone().into_iter()
+    }
+}
+
+/// What a client may look at and write to in one step.
+pub(super) struct Cx<'a> {
+    pub(super) now: u64,
+    pub(super) wall: Timestamp,
+    pub(super) params: &'a Params,
+    pub(super) history: &'a mut History,
+    pub(super) ledger: &'a mut Ledger,
+    /// The workload is over: what was begun is ended, nothing is begun.
+    pub(super) stopping: bool,
+    pub(super) out: Vec<Do>,
+}
+
+impl Cx<'_> {
+    /// These values were refused before they were appended.
+    pub(super) fn refused(&mut self, partition: &Partition, values: &[u64]) {
+        values.iter().for_each(|value| self.history.refused(partition, *value));
+    }
+}
+
+/// A question, and what its role must know to understand the answer; `None` when none will come (acks=0).
+pub(super) type Ask<A> = (Request, Option<A>);
+
+/// What a client is for.
+pub(super) trait Role {
+    /// What it remembers of a question.
+    type Asked;
+    /// What it asks now, over an open connection.
+    fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Self::Asked>>;
+    /// An answer.
+    fn answered(&mut self, asked: Self::Asked, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation>;
+    /// The connection ended, and with it every answer that had not come.
+    fn lost(&mut self, cx: &mut Cx<'_>);
+    /// When it has something to ask again, answers apart; `None`: it does not know of anything.
+    fn next(&self, cx: &Cx<'_>) -> Option<u64>;
+    /// What it still has to do before it may rest.
+    fn owes(&self) -> Option<String>;
+}
+
+/// A client of any role.
+pub(super) trait Actor {
+    fn step(&mut self, heard: Option<ToClient>, cx: &mut Cx<'_>) -> Result<(), Violation>;
+    /// The name of the connection that it dials.
+    fn dialled(&mut self, conn: u64);
+    fn owes(&self) -> Option<String>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not connected; dials again at this time.
+    Idle(u64),
+    Dialling(u64),
+    Open,
+}
+
+/// One client: a role and its connection.
+pub(super) struct Client<R: Role> {
+    id: u64,
+    role: R,
+    state: State,
+    conn: u64,
+    correlation: i32,
+    /// Questions not answered yet: correlation, deadline, meaning.
+    waiting: VecDeque<(i32, u64, R::Asked)>,
+    dials: u64,
+}
+
+impl<R: Role> Client<R> {
+    pub(super) fn new(id: u64, role: R) -> Client<R> {
+        Client { id, role, state: State::Idle(0), conn: 0, correlation: 0, waiting: VecDeque::new(), dials: 0 }
+    }
+
+    fn lose(&mut self, cx: &mut Cx<'_>) {
+        self.waiting.clear();
+        self.role.lost(cx);
+        let key = self.id << 32 | self.dials;
+        self.state = State::Idle(cx.now + cx.params.dice.between("redial", key, MS, 300 * MS));
+    }
+
+    /// When waiting for the broker takes too long.
+    fn deadline(&self) -> Option<u64> {
+        match self.state {
+            State::Idle(_) => None,
+            State::Dialling(until) => Some(until),
+            State::Open => self.waiting.front().map(|(_, until, _)| *until),
+        }
+    }
+
+    fn hear(&mut self, heard: ToClient, cx: &mut Cx<'_>) -> Result<(), Violation> {
+        match heard {
+            ToClient::Opened => self.state = State::Open,
+            ToClient::Closed => self.lose(cx),
+            ToClient::Response { correlation, response } => match self.waiting.pop_front() {
+                Some((expected, _, asked)) if expected == correlation => {
+                    return self.role.answered(asked, response, cx);
+                }
+                other => {
+                    return Err(Violation {
+                        property: "answers-in-order",
+                        fact: format!("connection {} waits for {:?}", self.conn, other.map(|(c, _, _)| c)),
+                        contradiction: format!("and is answered {correlation}"),
+                    });
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, cx: &mut Cx<'_>) {
+        for (request, asked) in self.role.ask(cx) {
+            self.correlation += 1;
+            if let Some(asked) = asked {
+                self.waiting.push_back((self.correlation, cx.now + cx.params.request_timeout, asked));
+            }
+            cx.out.push(Do::Send { conn: self.conn, correlation: self.correlation, request });
+        }
+    }
+
+    /// Whether there is anything to keep a connection for.
+    fn rests(&self, cx: &Cx<'_>) -> bool {
+        cx.stopping && self.role.owes().is_none()
+    }
+}
+
+impl<R: Role> Actor for Client<R> {
+    fn step(&mut self, heard: Option<ToClient>, cx: &mut Cx<'_>) -> Result<(), Violation> {
+        if let Some(heard) = heard {
+            self.hear(heard, cx)?;
+        }
+        if self.deadline().is_some_and(|until| until <= cx.now) {
+            cx.ledger.count("timeouts");
+            cx.out.push(Do::HangUp { conn: self.conn });
+            self.lose(cx);
+        }
+        let connected = matches!(self.state, State::Dialling(_) | State::Open);
+        if self.rests(cx) {
+            if connected {
+                cx.out.push(Do::HangUp { conn: self.conn });
+                self.lose(cx);
+            }
+            return Ok(());
+        }
+        match self.state {
+            State::Idle(at) if at <= cx.now => {
+                self.dials += 1;
+                self.state = State::Dialling(cx.now + DIAL);
+                cx.out.push(Do::Dial);
+            }
+            State::Idle(_) | State::Dialling(_) => {}
+            State::Open => self.ask(cx),
+        }
+        let role = if self.state == State::Open { self.role.next(cx) } else { None };
+        let redial = if let State::Idle(at) = self.state { Some(at) } else { None };
+        cx.out.extend([self.deadline(), role, redial].into_iter().flatten().min().map(Do::WakeAt));
+        Ok(())
+    }
+
+    fn dialled(&mut self, conn: u64) {
+        self.conn = conn;
+    }
+
+    fn owes(&self) -> Option<String> {
+        self.role
+            .owes()
+            .map(|what| format!("client {} {what} ({:?}, {} unanswered)", self.id, self.state, self.waiting.len()))
+    }
+}
+
+/// An answer of another kind than the question.
+pub(super) fn odd_answer(response: &Response) -> Violation {
+    Violation {
+        property: "answers-in-order",
+        fact: "an answer names its question".into(),
+        contradiction: format!("{response:?} is of another API"),
+    }
+}
+
+/// An error that this workload gives no reason for.
+pub(super) fn odd_error(what: &str, code: i16) -> Violation {
+    Violation {
+        property: "no-odd-error",
+        fact: format!("{what} is answered with {}", klamm_core::wire::error::name(code)),
+        contradiction: "nothing in this workload causes it".into(),
+    }
+}

@@ -1,0 +1,539 @@
+//! The `direct` engine: the shards of one broker on one event heap, time jumping from event to event.
+//!
+//! A run is a function of its seed. No frames: clients hand requests to shards as values and get answers as values; the
+//! disk is a list of batches for each log. What that hides (bytes on the wire, files, torn headers) is the `world`
+//! engine's; what it buys is breadth: thousands of simulated seconds a second, and faults as fine as a nanosecond.
+//!
+//! A run works and breaks until its duration is over, then heals (no more faults, one last restart, all that clients are
+//! owed is answered), then is read back. Each of the two last phases ends when nothing at all is left to happen.
+
+mod admin;
+mod broker;
+mod client;
+mod consumer;
+mod digest;
+mod disk;
+mod durable;
+mod heap;
+mod net;
+mod params;
+mod producer;
+mod replayed;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use klamm_core::effect::Input;
+use klamm_core::ids::LogId;
+
+use crate::history::History;
+use crate::panics;
+use crate::report::{Engine, Report, Verdict, Violation};
+use admin::{Admin, Auditor, Watcher};
+use broker::Broker;
+use client::{Actor, Client, Cx, Do, Ledger};
+use consumer::Consumer;
+use digest::Digest;
+use heap::Heap;
+use net::{Net, ToBroker, ToClient};
+pub use params::Canary;
+use params::{MS, Params, SECOND};
+use producer::{Idempotent, Plain};
+
+/// Healing and reading back each end within this, or the run is stuck.
+const PATIENCE: u64 = 300 * SECOND;
+/// So many events are a livelock.
+const MOST_EVENTS: u64 = 3_000_000;
+
+/// What is to happen.
+#[derive(Debug)]
+enum Event {
+    /// A shard is told something.
+    Told {
+        life: u32,
+        shard: u16,
+        input: Input,
+    },
+    /// A shard's deadline.
+    Wake {
+        life: u32,
+        shard: u16,
+        at: u64,
+    },
+    /// What is under way at a log ends.
+    DiskEnd {
+        life: u32,
+        shard: u16,
+        log: LogId,
+    },
+    /// A shard's logs are recovered.
+    Recovered {
+        life: u32,
+        shard: u16,
+    },
+    /// Someone restarts a broker that raised an alarm, or ended itself.
+    Operator {
+        life: u32,
+    },
+    /// The broker's process begins, if it does not run.
+    Start,
+    ToBroker {
+        conn: u64,
+        number: u64,
+        message: ToBroker,
+    },
+    ToClient {
+        conn: u64,
+        number: u64,
+        message: ToClient,
+    },
+    /// A client's timer.
+    Timer {
+        client: usize,
+        at: u64,
+    },
+    /// The n-th fault.
+    Fault {
+        n: u64,
+    },
+    /// The workload's time is over.
+    Heal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Work,
+    Heal,
+    ReadBack,
+}
+
+struct Sim {
+    params: Params,
+    heap: Heap<Event>,
+    now: u64,
+    phase: Phase,
+    phase_ends: u64,
+    broker: Broker,
+    net: Net,
+    actors: Vec<Box<dyn Actor>>,
+    /// The timer of each client that counts.
+    timers: Vec<u64>,
+    ledger: Ledger,
+    history: History,
+    violation: Option<Violation>,
+    steps: u64,
+    digest: Digest,
+    counters: BTreeMap<&'static str, u64>,
+    trace: Option<Vec<String>>,
+}
+
+/// Runs a seed.
+#[must_use]
+pub fn run(seed: u64, trace: bool) -> Report {
+    run_with(seed, trace, Canary::None)
+}
+
+/// Runs a seed in a world that may break its promise.
+#[must_use]
+pub fn run_with(seed: u64, trace: bool, canary: Canary) -> Report {
+    let mut sim = Sim::new(Params { canary, ..Params::of(seed) }, trace);
+    let watch = panics::watch();
+    let verdict = catch_unwind(AssertUnwindSafe(|| sim.run())).unwrap_or_else(|_| {
+        Verdict::Unsafe(Violation {
+            property: "no-panic",
+            fact: watch.first().unwrap_or_default(),
+            contradiction: format!("in step {}", sim.steps),
+        })
+    });
+    sim.report(seed, verdict)
+}
+
+impl Sim {
+    fn new(params: Params, trace: bool) -> Sim {
+        let mut sim = Sim {
+            heap: Heap::new(),
+            now: 0,
+            phase: Phase::Work,
+            phase_ends: params.duration,
+            broker: Broker::new(&params),
+            net: Net::new(params.dice, params.net_delay),
+            actors: Vec::new(),
+            timers: Vec::new(),
+            ledger: Ledger::default(),
+            history: History::default(),
+            violation: None,
+            steps: 0,
+            digest: Digest::default(),
+            counters: BTreeMap::new(),
+            trace: trace.then(Vec::new),
+            params,
+        };
+        if sim.trace.is_some() {
+            let parameters = format!("{:?}", sim.params);
+            sim.say(|| parameters);
+        }
+        sim.heap.push(0, Event::Start);
+        sim.heap.push(sim.params.duration, Event::Heal);
+        sim.next_fault(0);
+        sim.hire(|id, params| Box::new(Client::new(id, Admin::new(params))));
+        sim.hire(|id, params| Box::new(Client::new(id, Watcher::new(id, params))));
+        for _ in 0..sim.params.idempotent {
+            sim.hire(|id, params| Box::new(Client::new(id, Idempotent::new(id, params))));
+        }
+        for _ in 0..sim.params.plain {
+            sim.hire(|id, params| Box::new(Client::new(id, Plain::new(id, params))));
+        }
+        for _ in 0..sim.params.consumers {
+            sim.hire(|id, params| Box::new(Client::new(id, Consumer::new(id, params))));
+        }
+        sim
+    }
+
+    /// Adds a client; it begins at once.
+    fn hire(&mut self, make: impl FnOnce(u64, &Params) -> Box<dyn Actor>) {
+        let client = self.actors.len();
+        self.actors.push(make(client as u64, &self.params));
+        self.timers.push(self.now);
+        self.heap.push(self.now, Event::Timer { client, at: self.now });
+    }
+
+    fn run(&mut self) -> Verdict {
+        loop {
+            while let Some((at, event)) = self.heap.pop() {
+                self.now = at;
+                self.happen(event);
+                if let Some(violation) = self.violation.take() {
+                    return Verdict::Unsafe(violation);
+                }
+                if self.phase != Phase::Work && self.now > self.phase_ends {
+                    return Verdict::Stuck(format!("{:?} does not end: {}", self.phase, self.who_waits()));
+                }
+                if self.heap.pushed() > MOST_EVENTS {
+                    return Verdict::Stuck(format!("{MOST_EVENTS} events, {:?}: {}", self.phase, self.who_waits()));
+                }
+            }
+            match self.phase {
+                Phase::Work => unreachable!("healing is always to come"),
+                Phase::Heal => {
+                    if let Some(who) = self.actors.iter().find_map(|a| a.owes()) {
+                        return Verdict::Stuck(format!("nothing is left to happen, and {who}"));
+                    }
+                    self.counters.insert("acks", self.history.acknowledgements());
+                    self.phase = Phase::ReadBack;
+                    self.phase_ends = self.now + PATIENCE;
+                    self.hire(|id, _| Box::new(Client::new(id, Auditor::new(id))));
+                }
+                Phase::ReadBack => return self.verdict(),
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let alive = |life: u32| life == self.broker.life;
+        match event {
+            Event::Told { life, shard, input } if alive(life) => self.step(shard, input),
+            Event::Wake { life, shard, at } if alive(life) => self.wake(shard, at),
+            Event::DiskEnd { life, shard, log } if alive(life) => self.disk_ended(shard, log),
+            Event::Recovered { life, shard } if alive(life) => self.recovered(shard),
+            Event::Operator { life } if alive(life) => self.restart(false, u64::from(life)),
+            Event::Told { .. }
+            | Event::Wake { .. }
+            | Event::DiskEnd { .. }
+            | Event::Recovered { .. }
+            | Event::Operator { .. } => {}
+            Event::Start => self.start(),
+            Event::ToBroker { conn, number, message } => self.arrives(conn, number, message),
+            Event::ToClient { conn, number, message } => {
+                let Some(it) = self.net.reaches_client(conn, number, &message) else { return };
+                let client = it.client;
+                if matches!(message, ToClient::Closed) {
+                    it.client_open = false;
+                    self.net.forget_if_over(conn);
+                }
+                self.act(client, Some(message));
+            }
+            Event::Timer { client, at } => {
+                if self.timers[client] == at {
+                    self.timers[client] = u64::MAX;
+                    self.act(client, None);
+                }
+            }
+            Event::Fault { n } => self.fault(n),
+            Event::Heal => self.heal(),
+        }
+    }
+
+    /// A client hears something, or its timer.
+    fn act(&mut self, client: usize, heard: Option<ToClient>) {
+        let mut cx = Cx {
+            now: self.now,
+            wall: self.clock().wall,
+            params: &self.params,
+            history: &mut self.history,
+            ledger: &mut self.ledger,
+            stopping: self.phase != Phase::Work,
+            out: Vec::new(),
+        };
+        let verdict = self.actors[client].step(heard, &mut cx);
+        let wants = cx.out;
+        self.check(verdict);
+        for want in wants {
+            match want {
+                Do::Dial => {
+                    let conn = self.net.dial(client);
+                    self.actors[client].dialled(conn);
+                    self.send(conn, ToBroker::Open);
+                }
+                Do::Send { conn, correlation, request } => self.send(conn, ToBroker::Request { correlation, request }),
+                Do::HangUp { conn } => {
+                    self.send(conn, ToBroker::Close);
+                    if let Some(it) = self.net.conns.get_mut(&conn) {
+                        it.client_open = false;
+                    }
+                }
+                Do::WakeAt(at) => {
+                    let at = at.max(self.now + 1);
+                    if at < self.timers[client] {
+                        self.timers[client] = at;
+                        self.heap.push(at, Event::Timer { client, at });
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, conn: u64, message: ToBroker) {
+        if let Some((at, number)) = self.net.upwards(self.now, conn) {
+            self.heap.push(at, Event::ToBroker { conn, number, message });
+        }
+    }
+
+    fn tell(&mut self, conn: u64, message: ToClient) {
+        if let Some((at, number)) = self.net.downwards(self.now, conn) {
+            self.heap.push(at, Event::ToClient { conn, number, message });
+        }
+    }
+
+    fn next_fault(&mut self, n: u64) {
+        let Params { dice, faults, .. } = self.params;
+        let at = self.now + dice.delay("fault gap", n, faults.gap);
+        if (faults.kill || faults.power || faults.cut) && at < self.params.duration {
+            self.heap.push(at, Event::Fault { n });
+        }
+    }
+
+    /// Draws what goes wrong, among what does in this run.
+    fn fault(&mut self, n: u64) {
+        if self.phase != Phase::Work {
+            return;
+        }
+        let Params { dice, faults, .. } = self.params;
+        let kinds = [(faults.kill, 0), (faults.power, 1), (faults.cut, 2)];
+        let kinds: Vec<u64> = kinds.iter().filter(|(on, _)| *on).map(|(_, kind)| *kind).collect();
+        match dice.pick("fault", n, &kinds) {
+            0 => self.restart(false, n),
+            1 => self.restart(true, n),
+            _ => self.cut(n),
+        }
+        self.next_fault(n + 1);
+    }
+
+    /// The broker dies and comes back; sometimes it dies again while it recovers.
+    fn restart(&mut self, power: bool, n: u64) {
+        let Params { dice, faults, .. } = self.params;
+        self.crash(power);
+        let down = dice.between("down", n, 10 * MS, 4 * SECOND);
+        self.heap.push(self.now + down, Event::Start);
+        if self.phase == Phase::Work && (faults.kill || faults.power) && dice.one_in("again", n, 4) {
+            let after = dice.below("again after", n, 2 * self.params.disk_delay + 60 * MS);
+            self.heap.push(self.now + down + after, Event::Operator { life: self.broker.life + 1 });
+        }
+    }
+
+    /// A connection breaks.
+    fn cut(&mut self, n: u64) {
+        let open: Vec<u64> = self
+            .net
+            .conns
+            .iter()
+            .filter(|(_, c)| c.client_open && c.accepted.is_some())
+            .map(|(name, _)| *name)
+            .collect();
+        if open.is_empty() {
+            return;
+        }
+        let conn = self.params.dice.pick("which to cut", n, &open);
+        let (broker_hears, client_hears) = self.net.cut(conn, n);
+        self.count("cuts");
+        self.say(|| format!("connection {conn} breaks"));
+        let (number, message) = (u64::MAX, ToBroker::Close);
+        self.heap.push(self.now + broker_hears, Event::ToBroker { conn, number, message });
+        if let Some(after) = client_hears {
+            let message = ToClient::Closed;
+            self.heap.push(self.now + after, Event::ToClient { conn, number, message });
+        }
+    }
+
+    /// No more faults; one last restart; every client ends what it began.
+    fn heal(&mut self) {
+        self.phase = Phase::Heal;
+        self.phase_ends = self.now + PATIENCE;
+        let power = self.params.faults.power && self.params.dice.one_in("last is power", 0, 2);
+        self.params.faults = self.params.faults.none();
+        self.broker.disk.faults = self.params.faults;
+        self.restart(power, u64::MAX);
+        (0..self.actors.len()).for_each(|client| self.act(client, None));
+    }
+
+    /// All that was read back, against all that was seen before.
+    fn verdict(&mut self) -> Verdict {
+        self.check_at_rest();
+        if let (granted, held @ 1..) = self.broker.leases() {
+            self.check(Err(Violation {
+                property: "no-lease-leak",
+                fact: format!("{granted} leases were granted"),
+                contradiction: format!("with nothing left to happen {held} are held"),
+            }));
+        }
+        if let Some(who) = self.actors.iter().find_map(|a| a.owes()) {
+            return Verdict::Stuck(format!("nothing is left to happen, and {who}"));
+        }
+        for (partition, log) in std::mem::take(&mut self.ledger.read_back) {
+            let verdict = self.history.finally(&partition, &log);
+            self.check(verdict);
+        }
+        match self.violation.take() {
+            Some(violation) => Verdict::Unsafe(violation),
+            None if self.counters.get("acks") == Some(&0) => {
+                Verdict::Inconclusive("no producer was ever acknowledged".into())
+            }
+            None => Verdict::Clean,
+        }
+    }
+
+    fn who_waits(&self) -> String {
+        let owing: Vec<String> = self.actors.iter().filter_map(|a| a.owes()).collect();
+        format!("{} events so far; {}", self.heap.pushed(), owing.join("; "))
+    }
+
+    /// Keeps the first violation.
+    fn check(&mut self, verdict: Result<(), Violation>) {
+        if let (None, Err(violation)) = (&self.violation, verdict) {
+            self.violation = Some(violation);
+        }
+    }
+
+    /// Whether a topic's records are on the device before they are acknowledged.
+    fn promises(&self, topic: &str) -> bool {
+        self.params.topics.iter().find(|t| t.name == topic).is_none_or(|t| t.durable)
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counters.entry(what).or_default() += 1;
+    }
+
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>9}.{:06} ms  {}", self.now / MS, self.now % MS, line()));
+        }
+    }
+
+    fn report(mut self, seed: u64, verdict: Verdict) -> Report {
+        let (leases, _) = self.broker.leases();
+        let tally = self.broker.disk.tally;
+        self.counters.extend([
+            ("steps", self.steps),
+            ("events", self.heap.pushed()),
+            ("leases", leases),
+            ("sync errors", tally.sync_errors),
+            ("write errors", tally.write_errors),
+            ("batches lost", tally.lost),
+            ("unsynced batches survived", tally.survived),
+            ("rolls", tally.rolls),
+            ("largest group", tally.largest_group),
+            ("simulated seconds", self.now / SECOND),
+        ]);
+        self.counters.extend(self.ledger.counters());
+        Report {
+            engine: Engine::Direct,
+            seed,
+            simulated_ns: self.now,
+            verdict,
+            counters: self.counters,
+            digest: self.digest.value(),
+            trace: self.trace.unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_seeds_are_clean() {
+        let mut sum: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for seed in 0..100 {
+            let report = run(seed, false);
+            assert_eq!(report.verdict, Verdict::Clean, "{report}");
+            for (name, n) in report.counters {
+                *sum.entry(name).or_default() += n;
+            }
+        }
+        // States that this many seeds must reach, or they test nothing.
+        for name in [
+            "acks",
+            "alarms",
+            "halts",
+            "batches lost",
+            "batches sent again",
+            "cuts",
+            "kills",
+            "leases",
+            "power losses",
+            "producers reset",
+            "recoveries cut short",
+            "rolls",
+            "sync errors",
+            "timeouts",
+            "unsynced batches survived",
+            "write errors",
+        ] {
+            assert!(sum.get(name).is_some_and(|n| *n > 0), "no seed reaches {name:?}: {sum:?}");
+        }
+    }
+
+    #[test]
+    fn a_seed_twice_is_the_same_run() {
+        for seed in 0..10 {
+            let (one, two) = (run(seed, false), run(seed, seed == 3));
+            assert_eq!((one.digest, one.counters), (two.digest, two.counters), "seed {seed}");
+        }
+        assert_ne!(run(1, false).digest, run(2, false).digest);
+    }
+
+    /// The first seed in which a broken promise of the disk is found out, and as what.
+    fn found(canary: Canary) -> Violation {
+        let reports = (0..60).map(|seed| run_with(seed, false, canary));
+        let unsafe_ones = reports.filter_map(|report| match report.verdict {
+            Verdict::Unsafe(violation) => Some(violation),
+            Verdict::Clean | Verdict::Stuck(_) | Verdict::Inconclusive(_) => None,
+        });
+        unsafe_ones.into_iter().next().unwrap_or_else(|| panic!("{canary:?} is not found"))
+    }
+
+    #[test]
+    fn done_before_the_sync_is_found() {
+        assert_eq!(found(Canary::DoneBeforeSync).property, "durable-before-seen");
+    }
+
+    #[test]
+    fn an_ignored_failure_is_found() {
+        assert_eq!(found(Canary::FailureIgnored).property, "durable-before-seen");
+    }
+
+    #[test]
+    fn recovery_that_makes_nothing_durable_is_found() {
+        assert_eq!(found(Canary::RecoveredNotDurable).property, "durable-before-seen");
+    }
+}

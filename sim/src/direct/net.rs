@@ -1,0 +1,167 @@
+//! Connections between clients and shards: one FIFO for each direction, no bytes.
+//!
+//! Inside a connection nothing is duplicated or reordered. A loss ends it: a drawn prefix of what is in flight still
+//! arrives, perhaps after its client has redialled (the real source of duplicates), and each end hears of it in its own
+//! time or never. Knows nothing of what is said.
+
+use std::collections::BTreeMap;
+
+use klamm_core::wire::{Request, Response};
+
+use super::params::{Dice, SECOND};
+
+/// What a client sends.
+#[derive(Clone, Debug)]
+pub(super) enum ToBroker {
+    Open,
+    Request { correlation: i32, request: Request },
+    Close,
+}
+
+/// What a client hears.
+#[derive(Clone, Debug)]
+pub(super) enum ToClient {
+    Opened,
+    Response { correlation: i32, response: Response },
+    Closed,
+}
+
+/// One direction.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pipe {
+    sent: u64,
+    delivered: u64,
+    last_at: u64,
+    /// From this one on messages are lost.
+    limit: Option<u64>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) client: usize,
+    /// Among how many shards it fell; the listener's choice.
+    pub(super) spread: u64,
+    /// The life and shard that accepted it, until that heard of its end.
+    pub(super) accepted: Option<(u32, u16)>,
+    /// The shard ended it: no request is taken any more.
+    pub(super) ended: bool,
+    pub(super) client_open: bool,
+    up: Pipe,
+    down: Pipe,
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Net {
+    dice: Dice,
+    delay: u64,
+    next: u64,
+    pub(super) conns: BTreeMap<u64, Conn>,
+}
+
+impl Pipe {
+    /// When a message arrives, never before the one before it, and its number.
+    fn put(&mut self, now: u64, delay: u64) -> (u64, u64) {
+        let number = self.sent;
+        self.sent += 1;
+        self.last_at = self.last_at.max(now + delay);
+        (self.last_at, number)
+    }
+
+    /// Whether a message arrives.
+    fn take(&mut self, number: u64) -> bool {
+        if self.limit.is_some_and(|limit| number >= limit) {
+            return false;
+        }
+        self.delivered = number + 1;
+        true
+    }
+
+    fn cut(&mut self, dice: Dice, site: &str, key: u64) {
+        let limit = dice.between(site, key, self.delivered, self.sent);
+        self.limit = Some(self.limit.map_or(limit, |l| l.min(limit)));
+    }
+}
+
+impl Net {
+    pub(super) fn new(dice: Dice, delay: u64) -> Net {
+        Net { dice, delay, next: 0, conns: BTreeMap::new() }
+    }
+
+    /// A new connection: its name.
+    pub(super) fn dial(&mut self, client: usize) -> u64 {
+        let name = self.next;
+        self.next += 1;
+        let spread = self.dice.bits("accepting shard", name);
+        let pipe = Pipe::default();
+        let conn = Conn { client, spread, accepted: None, ended: false, client_open: true, up: pipe, down: pipe };
+        self.conns.insert(name, conn);
+        name
+    }
+
+    /// When and under which number a message to the broker arrives; `None` when the connection is forgotten.
+    pub(super) fn upwards(&mut self, now: u64, name: u64) -> Option<(u64, u64)> {
+        let conn = self.conns.get_mut(&name)?;
+        let delay = self.dice.delay("net delay", key(name, conn.up.sent, 0), self.delay);
+        Some(conn.up.put(now, delay))
+    }
+
+    /// When and under which number a message to the client arrives.
+    pub(super) fn downwards(&mut self, now: u64, name: u64) -> Option<(u64, u64)> {
+        let conn = self.conns.get_mut(&name)?;
+        let delay = self.dice.delay("net delay", key(name, conn.down.sent, 1), self.delay);
+        Some(conn.down.put(now, delay))
+    }
+
+    /// Whether a message reaches the broker. News of the end does, in the end.
+    pub(super) fn reaches_broker(&mut self, name: u64, number: u64, message: &ToBroker) -> Option<&mut Conn> {
+        let conn = self.conns.get_mut(&name)?;
+        (conn.up.take(number) || matches!(message, ToBroker::Close)).then_some(conn)
+    }
+
+    /// Whether a message reaches the client.
+    pub(super) fn reaches_client(&mut self, name: u64, number: u64, message: &ToClient) -> Option<&mut Conn> {
+        let conn = self.conns.get_mut(&name)?;
+        let arrives = conn.down.take(number) || matches!(message, ToClient::Closed);
+        (arrives && conn.client_open).then_some(conn)
+    }
+
+    /// The connection breaks in the middle.
+    pub(super) fn cut(&mut self, name: u64, fault: u64) -> (u64, Option<u64>) {
+        let dice = self.dice;
+        if let Some(conn) = self.conns.get_mut(&name) {
+            conn.up.cut(dice, "cut upwards", fault);
+            conn.down.cut(dice, "cut downwards", fault);
+        }
+        let silent = dice.one_in("cut is silent", fault, 3);
+        let told = dice.below("client hears of cut", fault, SECOND);
+        (dice.below("broker hears of cut", fault, 3 * SECOND), (!silent).then_some(told))
+    }
+
+    /// The broker is gone: what was on its way to it is lost, what was on its way from it may be. Gives the connections
+    /// whose clients are open.
+    pub(super) fn broker_gone(&mut self, life: u64) -> Vec<u64> {
+        let dice = self.dice;
+        self.conns.retain(|_, conn| conn.client_open);
+        let mut names = Vec::new();
+        for (name, conn) in self.conns.iter_mut().filter(|(_, conn)| conn.accepted.is_some()) {
+            conn.accepted = None;
+            conn.up.limit = Some(0);
+            conn.down.cut(dice, "lost with the broker", key(*name, life, 2));
+            names.push(*name);
+        }
+        names
+    }
+
+    /// Forgets a connection that is over at both ends.
+    pub(super) fn forget_if_over(&mut self, name: u64) {
+        if self.conns.get(&name).is_some_and(|c| !c.client_open && c.accepted.is_none()) {
+            self.conns.remove(&name);
+        }
+    }
+}
+
+fn key(conn: u64, number: u64, direction: u64) -> u64 {
+    (conn << 24) ^ (number << 2) ^ direction
+}

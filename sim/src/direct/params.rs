@@ -1,0 +1,182 @@
+//! What a seed makes of a run: sizes, speeds and faults, each on or off, each at a drawn rate (swarm testing, Groce 2012).
+//!
+//! Every draw has a key of its own, so that adding one moves no other.
+
+use klamm_core::rng::draw;
+
+/// A millisecond.
+pub(super) const MS: u64 = 1_000_000;
+/// A second.
+pub(super) const SECOND: u64 = 1_000 * MS;
+
+/// Draws of one run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dice {
+    seed: u64,
+}
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Dice {
+        Dice { seed }
+    }
+
+    pub(super) fn bits(self, site: &str, key: u64) -> u64 {
+        draw(self.seed, site, key)
+    }
+
+    /// A number below `n`; 0 when `n` is 0.
+    pub(super) fn below(self, site: &str, key: u64, n: u64) -> u64 {
+        ((u128::from(self.bits(site, key)) * u128::from(n)) >> 64) as u64
+    }
+
+    /// A number from `low` to `high`, both included.
+    pub(super) fn between(self, site: &str, key: u64, low: u64, high: u64) -> u64 {
+        low + self.below(site, key, high - low + 1)
+    }
+
+    /// True once in `n` times; never when `n` is 0.
+    pub(super) fn one_in(self, site: &str, key: u64, n: u64) -> bool {
+        n > 0 && self.below(site, key, n) == 0
+    }
+
+    /// A delay around `mean`, with a tail: one in eight is doubled, one in sixteen fourfold, at most 64-fold.
+    pub(super) fn delay(self, site: &str, key: u64, mean: u64) -> u64 {
+        let bits = self.bits(site, key);
+        let stretch = (bits.trailing_zeros().saturating_sub(2)).min(6);
+        let base = mean / 2 + ((u128::from(bits >> 32) * u128::from(mean)) >> 32) as u64;
+        base << stretch
+    }
+
+    /// One of a few.
+    pub(super) fn pick<T: Copy>(self, site: &str, key: u64, of: &[T]) -> T {
+        of[self.below(site, key, of.len() as u64) as usize]
+    }
+}
+
+/// A promise that the model disk breaks on purpose: each must be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// Keeps every promise.
+    None,
+    /// A change is reported done while it is still under way.
+    DoneBeforeSync,
+    /// A failed sync is reported as done.
+    FailureIgnored,
+    /// Recovery reports what it read and did not make durable.
+    RecoveredNotDurable,
+}
+
+/// A topic of the workload.
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) partitions: i32,
+    /// Synced before it is acknowledged (`flush.messages` 1), or left to the page cache.
+    pub(super) durable: bool,
+    /// When someone creates it; `None`: by the first Metadata request that names it.
+    pub(super) created_at: Option<u64>,
+}
+
+/// How often what goes wrong; 0 is never.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Faults {
+    /// Mean nanoseconds between two faults of the broker or of a connection.
+    pub(super) gap: u64,
+    pub(super) kill: bool,
+    pub(super) power: bool,
+    pub(super) cut: bool,
+    /// One in so many syncs fails.
+    pub(super) sync_error: u64,
+    /// One in so many writes fails.
+    pub(super) write_error: u64,
+    /// One in so many disk operations takes a second and more.
+    pub(super) stall: u64,
+}
+
+/// The parameters of one run.
+#[derive(Clone, Debug)]
+pub(super) struct Params {
+    pub(super) dice: Dice,
+    /// How long the workload runs; healing and reading back come after it.
+    pub(super) duration: u64,
+    pub(super) shards: u16,
+    /// Whether a restart may change the number of shards.
+    pub(super) resize: bool,
+    pub(super) topics: Vec<Topic>,
+    pub(super) default_partitions: i32,
+    pub(super) segment_bytes: u32,
+    pub(super) idempotent: u64,
+    pub(super) plain: u64,
+    pub(super) consumers: u64,
+    /// Mean nanoseconds between two batches of a producer.
+    pub(super) think: u64,
+    pub(super) mesh_delay: u64,
+    pub(super) net_delay: u64,
+    pub(super) disk_delay: u64,
+    pub(super) request_timeout: u64,
+    pub(super) delivery_timeout: u64,
+    pub(super) faults: Faults,
+    pub(super) canary: Canary,
+}
+
+impl Params {
+    pub(super) fn of(seed: u64) -> Params {
+        let dice = Dice::new(seed);
+        let param = |name: &str, of: &[u64]| dice.pick(name, 0, of);
+        let some = |name: &str, times: u64| param(name, &[0, 1]) * times;
+        let faults = Faults {
+            gap: param("gap", &[3, 6, 12, 30]) * SECOND,
+            kill: param("kill", &[0, 1]) == 1,
+            power: param("power", &[0, 1]) == 1,
+            cut: param("cut", &[0, 1]) == 1,
+            sync_error: some("sync error", param("sync error rate", &[100, 1_000])),
+            write_error: some("write error", param("write error rate", &[100, 1_000])),
+            stall: some("stall", param("stall rate", &[20, 200])),
+        };
+        let faults = if param("calm", &[0, 1, 1, 1, 1, 1]) == 0 { faults.none() } else { faults };
+        let default_partitions = param("default partitions", &[1, 2, 5]) as i32;
+        let duration = param("duration", &[30, 60, 120]) * SECOND;
+        Params {
+            dice,
+            duration,
+            shards: param("shards", &[1, 2, 2, 3]) as u16,
+            resize: param("resize", &[0, 0, 1]) == 1,
+            topics: topics(dice, duration, default_partitions, &faults),
+            default_partitions,
+            segment_bytes: param("segment bytes", &[1, 300, 300, 2_000, 2_000, 1 << 20]) as u32,
+            idempotent: param("idempotent", &[1, 1, 2, 3]),
+            plain: param("plain", &[0, 1, 2]),
+            consumers: param("consumers", &[0, 1, 1, 2]),
+            think: param("think", &[10, 50, 200, 800]) * MS,
+            mesh_delay: param("mesh delay", &[200, 2_000, 200_000, MS]),
+            net_delay: param("net delay", &[50_000, 500_000, 20 * MS]),
+            disk_delay: param("disk delay", &[20_000, 500_000, 5 * MS, 50 * MS]),
+            request_timeout: param("request timeout", &[1, 3, 10]) * SECOND,
+            delivery_timeout: param("delivery timeout", &[3, 20, 120]) * SECOND,
+            faults,
+            canary: Canary::None,
+        }
+    }
+}
+
+impl Faults {
+    pub(super) fn none(self) -> Faults {
+        Faults { kill: false, power: false, cut: false, sync_error: 0, write_error: 0, stall: 0, ..self }
+    }
+}
+
+/// At least one topic from the start, some more later. What the page cache keeps is promised only where no device ever
+/// loses it.
+fn topics(dice: Dice, duration: u64, default_partitions: i32, faults: &Faults) -> Vec<Topic> {
+    let may_cache = !faults.power && faults.sync_error == 0 && faults.write_error == 0;
+    let topic = |n: u64| {
+        let auto = n > 0 && dice.one_in("topic made by metadata", n, 3);
+        Topic {
+            name: format!("topic-{n}"),
+            partitions: if auto { default_partitions } else { dice.between("partitions", n, 1, 4) as i32 },
+            durable: auto || !may_cache || dice.one_in("topic durable", n, 2),
+            created_at: (!auto).then(|| if n == 0 { 0 } else { dice.below("topic created at", n, duration / 2) }),
+        }
+    };
+    (0..dice.between("topics", 0, 1, 3)).map(topic).collect()
+}

@@ -92,6 +92,18 @@ impl Session {
         }
     }
 
+    /// The connection is gone: gives the bytes of answers that waited for an earlier one and reach nobody now.
+    #[must_use]
+    pub fn into_ranges(self) -> Vec<Range> {
+        let endings = self.pending.into_iter().filter_map(|p| p.ending);
+        endings
+            .flat_map(|ending| match ending {
+                Ending::Reply { ranges, .. } => ranges,
+                Ending::Quiet | Ending::Close(_) => Vec::new(),
+            })
+            .collect()
+    }
+
     /// How many requests are not answered.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -103,6 +115,19 @@ impl Session {
 mod tests {
     use super::*;
     use crate::wire::{ApiVersionsResponse, Response};
+
+    #[test]
+    fn a_connection_that_goes_gives_back_what_its_waiting_answers_hold() {
+        let mut session = Session::new(ConnectionId(1));
+        let mut out = Vec::new();
+        let slots: Vec<Slot> = (0..2).map(|c| session.begin(c)).collect();
+        let held = Range::Leased { lease: 7, bytes: 1, first: 1 };
+        let response = Response::ApiVersions(ApiVersionsResponse::default());
+        let ending = Ending::Reply { response, ranges: alloc::vec![held.clone()], max_bytes: 1 };
+        session.finish(slots[1], ending, &mut out);
+        assert!(out.is_empty());
+        assert_eq!(session.into_ranges(), [held]);
+    }
 
     #[test]
     fn answers_leave_in_the_order_of_the_requests() {

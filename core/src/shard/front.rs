@@ -213,7 +213,8 @@ impl Shard {
 
     /// A connection is gone: its long polls are cut short, what they bring is dropped.
     pub(super) fn closed(&mut self, conn: ConnectionId, step: &mut Step<'_>) {
-        self.sessions.remove(&conn).expect("only an open connection closes");
+        let session = self.sessions.remove(&conn).expect("only an open connection closes");
+        Shard::drop_ranges(session.into_ranges(), step);
         self.producer_ids.waiting.retain(|(c, _)| *c != conn);
         let polls: Vec<u64> = self
             .gathers

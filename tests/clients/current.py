@@ -128,4 +128,4 @@ def read(config):
 
 if __name__ == "__main__":
     mode, address = sys.argv[1:]
-    {"write": write, "read": read}[mode]({"bootstrap.servers": address})
+    {"write": write, "read": read}[mode]({"bootstrap.servers": address, "log_level": 5})

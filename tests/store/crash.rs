@@ -238,6 +238,10 @@ fn cuts_are_whole_or_not_at_all() {
                 s.ask(store, a, |m| m.append(2, 500, seed == 3 || i % 3 == 0, SEGMENT_BYTES));
             }
             store.settle(&mut s.models[a]).await;
+            if seed == 4 {
+                // What was lent is not cut in place.
+                store.logs.lease(s.models[a].log, Offset(0), Offset(100), u32::MAX).await.unwrap();
+            }
             // Inside the active segment, then into one that is closed; with appends before and behind in the queue.
             s.ask(store, a, |m| m.truncate(Offset(26)));
             s.ask(store, a, |m| m.append(1, 200, true, SEGMENT_BYTES));

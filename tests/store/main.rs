@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod bytes;
 mod crash;
 mod faults;
 mod model;

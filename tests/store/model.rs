@@ -219,6 +219,7 @@ impl Model {
         let is = |n: &usize| match found {
             Some((found, content)) => {
                 let start = found.state.log_start_offset;
+                assert!(start <= found.state.at, "{when}: {} starts after its end: {found:?}", self.name);
                 starts.contains(&start) && State { start, ..self.history[*n].clone() }.is(found, content)
             }
             None => !self.history[*n].exists,

@@ -11,17 +11,40 @@ use klamm_core::ids::{LeaderEpoch, LogId, Offset, Timestamp, Uuid};
 use klamm_core::record::records;
 use klamm_sim::disk::{Crash, Parameters, SimDisk};
 use proptest::prelude::*;
+use tokio::task::yield_now;
 
 const SEGMENT_BYTES: u64 = 5000;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { records: usize, bytes: usize, sync: bool },
-    Truncate { pick: usize },
-    Trim { pick: usize },
-    Lease { from: usize, upto: usize, max_bytes: u32, keep: bool },
-    Since { at: i64, upto: usize },
-    Newest { upto: usize },
+    Append {
+        records: usize,
+        bytes: usize,
+        sync: bool,
+    },
+    Truncate {
+        pick: usize,
+    },
+    Trim {
+        pick: usize,
+    },
+    Lease {
+        from: usize,
+        upto: usize,
+        max_bytes: u32,
+        keep: bool,
+    },
+    Since {
+        at: i64,
+        upto: usize,
+    },
+    Newest {
+        upto: usize,
+    },
+    /// Others go on, and time with them.
+    Pause {
+        rounds: usize,
+    },
     Settle,
     Epoch,
 }
@@ -37,6 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (900..1400i64, any::<usize>()).prop_map(|(at, upto)| Step::Since { at, upto }),
         1 => any::<usize>().prop_map(|upto| Step::Newest { upto }),
         3 => Just(Step::Settle),
+        3 => (1..120usize).prop_map(|rounds| Step::Pause { rounds }),
         1 => Just(Step::Epoch),
     ]
 }
@@ -110,6 +134,11 @@ async fn play<D: Disk>(store: &Store<D>, model: &mut Model, steps: &[Step]) {
                 let found = store.logs.look_up(model.log, Query::MaxTimestamp { upto }).await;
                 let expected = times(model, upto).into_iter().min_by_key(|r| (-r.1.0, r.0));
                 assert_eq!(found, Lookup::Record(expected), "newest below {upto}");
+            }
+            Step::Pause { rounds } => {
+                for _ in 0..rounds {
+                    yield_now().await;
+                }
             }
             Step::Settle => store.settle(model).await,
             Step::Epoch => model.epoch = LeaderEpoch(model.epoch.0 + 1),

@@ -87,9 +87,7 @@ impl<D: Disk> Logs<D> {
     async fn truncate(&self, log: &LogRef<D::File>, to: Offset) -> io::Result<()> {
         self.rested(log).await?;
         let (old, kept) = {
-            let mut it = log.borrow_mut();
-            // From here on no lease that began before is given anything.
-            it.generation += 1;
+            let it = log.borrow();
             let kept = it.segments.partition_point(|s| s.base < to).max(1);
             (it.marks, it.segments[kept - 1].base)
         };

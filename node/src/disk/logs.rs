@@ -144,6 +144,8 @@ impl<D: Disk> Logs<D> {
                 let before = log.tail.bytes();
                 log.tail.truncate(to);
                 log.end = log.end.min(to);
+                // What was asked for before is not to be mixed with what is appended next.
+                log.generation += 1;
                 self.count_tail(before, log.tail.bytes());
                 drop(log);
                 self.enqueue(&found, change);

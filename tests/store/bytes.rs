@@ -1,0 +1,386 @@
+//! What is in the files, and what is asked of the disk for it; and what no crash leaves behind, which is refused.
+
+use super::model::{Model, crc};
+use super::world::{Store, device, live, live_for_real, small};
+use bytes::Bytes;
+use klamm::disk::Blocking;
+use klamm::disk::logs::{Options, Piece};
+use klamm::host::Disk;
+use klamm_core::ids::{LogId, Offset, Uuid};
+use klamm_sim::disk::{Crash, Parameters, SimDisk, SimDiskHandle};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tokio::task::yield_now;
+
+const NO_ROLL: u64 = u64::MAX;
+
+fn model() -> Model {
+    Model::new(LogId { topic: Uuid::METADATA, partition: 0 }, "__cluster_metadata")
+}
+
+fn directory(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// A life on a real disk.
+fn life<T>(path: &Path, options: Options, life: impl AsyncFnOnce(&Store<Blocking>) -> T) -> T {
+    live_for_real(async || {
+        let disk = Blocking::open(path.to_path_buf(), 2).unwrap();
+        let store = Store::start(disk, options).await.unwrap();
+        life(&store).await
+    })
+}
+
+/// A life on a simulated disk.
+fn simulated<T>(disk: &klamm_sim::disk::Device, life: impl AsyncFnOnce(&Store<SimDiskHandle>) -> T) -> T {
+    live(disk, None, async |handle| life(&Store::start(handle, small()).await.unwrap()).await).unwrap()
+}
+
+/// Every file and its bytes.
+fn contents(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all: Vec<_> = fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).collect();
+    all.sort();
+    all.into_iter().map(|p| (p.clone(), fs::read(p).unwrap())).collect()
+}
+
+fn refusal(path: &Path) -> String {
+    let before = contents(&path.join("__cluster_metadata-0"));
+    let error = life(path, Options::new(crc), async |store| match &store.recovered[..] {
+        [(_, _, Err(error))] => {
+            let lease = store.logs.lease(LogId::METADATA, Offset(0), Offset(10), 100).await;
+            assert!(lease.unwrap_err().to_string().contains(error), "a refused log lends nothing");
+            error.clone()
+        }
+        other => panic!("not refused: {other:?}"),
+    });
+    assert!(contents(&path.join("__cluster_metadata-0")) == before, "a refused log is not touched");
+    error
+}
+
+fn patch(path: &Path, file: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let path = path.join("__cluster_metadata-0").join(file);
+    let mut bytes = fs::read(&path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+}
+
+const FIRST: &str = "00000000000000000000.log";
+
+#[test]
+fn a_closed_log_is_kafkas_files() {
+    let path = directory("store-layout");
+    let mut model = model();
+    life(&path, small(), async |store| {
+        store.logs.change(model.open());
+        for i in 0..8 {
+            store.append(&mut model, 1 + i % 3, 900, true, 4000).await;
+        }
+        let folder = path.join("__cluster_metadata-0");
+        let active = *model.now().bases.last().unwrap();
+        let file = folder.join(format!("{:020}.log", active.0));
+        while fs::metadata(&file).unwrap().len() == model.now().checkpoint().segments.last().unwrap().bytes {
+            yield_now().await;
+        }
+        store.logs.close().await.unwrap();
+    });
+    let folder = path.join("__cluster_metadata-0");
+    let mut log = Vec::new();
+    for base in &model.now().bases {
+        let file = |extension: &str| fs::read(folder.join(format!("{:020}.{extension}", base.0))).unwrap();
+        let segment = file("log");
+        let (index, time) = (file("index"), file("timeindex"));
+        assert_eq!((index.len() % 8, time.len() % 12), (0, 0));
+        assert!(!time.is_empty(), "at least the segment's largest timestamp");
+        log.extend(segment);
+    }
+    assert_eq!(log, model.now().batches.concat(), "batches back to back, no zeros behind them");
+    let metadata = fs::read_to_string(folder.join("partition.metadata")).unwrap();
+    assert_eq!(metadata, "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ\n");
+    let before = contents(&folder);
+    life(&path, small(), async |_| {});
+    assert!(contents(&folder) == before, "a log that was closed cleanly is left alone");
+}
+
+#[test]
+fn batches_of_one_turn_share_one_sync() {
+    let disk = device(SimDisk::new(1, Parameters::default()));
+    let mut model = model();
+    simulated(&disk, async |store| {
+        store.logs.change(model.open());
+        store.append(&mut model, 1, 10, true, NO_ROLL).await;
+        // Marks and zeros, which come with a first batch.
+        for _ in 0..1000 {
+            yield_now().await;
+        }
+        let before = disk.disk().counts().syncs;
+        for _ in 0..100 {
+            store.logs.change(model.append(1, 10, true, NO_ROLL));
+        }
+        let lease = store.logs.lease(model.log, Offset(50), Offset(60), u32::MAX).await.unwrap();
+        assert!(store.bytes(&lease).await == model.now().read(Offset(50), Offset(60), u32::MAX).0, "readable at once");
+        assert_eq!(store.ended(model.log), 2, "and not acknowledged");
+        while store.ended(model.log) < 102 {
+            assert!(disk.disk().counts().syncs <= before + 1);
+            yield_now().await;
+        }
+        store.settle(&mut model).await;
+    });
+}
+
+#[test]
+fn a_batch_for_the_page_cache_is_done_before_change_returns() {
+    let disk = device(SimDisk::new(1, Parameters::default()));
+    let mut model = model();
+    simulated(&disk, async |store| {
+        store.logs.change(model.open());
+        store.append(&mut model, 1, 10, false, NO_ROLL).await;
+        for n in 3..50 {
+            store.logs.change(model.append(1, 10, false, NO_ROLL));
+            assert_eq!(store.ended(model.log), n);
+        }
+        store.settle(&mut model).await;
+    });
+}
+
+#[test]
+fn lent_bytes_outlive_whatever_happens_to_the_log() {
+    let path = directory("store-lent");
+    let mut model = model();
+    life(&path, small(), async |store| {
+        store.logs.change(model.open());
+        for _ in 0..6 {
+            store.append(&mut model, 2, 2000, false, 7000).await;
+        }
+        let lease = store.logs.lease(model.log, Offset(0), Offset(10), u32::MAX).await.unwrap();
+        assert!(lease.pieces.iter().any(|piece| matches!(piece, Piece::File { .. })));
+        let bytes = model.now().read(Offset(0), Offset(10), u32::MAX).0;
+        store.logs.change(model.truncate(Offset(8)));
+        store.append(&mut model, 1, 500, false, 7000).await;
+        store.logs.change(model.truncate(Offset(2)));
+        store.append(&mut model, 3, 5000, true, NO_ROLL).await;
+        assert!(store.bytes(&lease).await == bytes, "after truncations");
+        store.logs.change(model.trim(Offset(5)));
+        store.append(&mut model, 3, 5000, true, 1).await;
+        store.logs.change(model.trim(Offset(8)));
+        store.settle(&mut model).await;
+        assert!(store.bytes(&lease).await == bytes, "after a trim");
+        store.logs.change(model.remove());
+        store.settle(&mut model).await;
+        assert!(store.bytes(&lease).await == bytes, "after the removal");
+        assert!(store.logs.lease(model.log, Offset(8), Offset(10), 1).await.is_err());
+    });
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+}
+
+#[test]
+fn a_lease_that_meets_a_truncation_has_the_old_bytes_or_none() {
+    let mut empty = 0;
+    for seed in 0..200 {
+        let read_ns = 0..=2_000_000;
+        let disk = device(SimDisk::new(seed, Parameters { read_ns, ..Parameters::default() }));
+        let mut model = model();
+        simulated(&disk, async |store| {
+            store.logs.change(model.open());
+            for _ in 0..8 {
+                store.append(&mut model, 2, 900, false, 4000).await;
+            }
+            let old = model.now().read(Offset(1), Offset(16), u32::MAX).0;
+            let lease = store.logs.lease(model.log, Offset(1), Offset(16), u32::MAX);
+            let lease = tokio::task::spawn_local(lease);
+            for _ in 0..seed {
+                yield_now().await;
+            }
+            store.logs.change(model.truncate(Offset(2)));
+            model.epoch.0 += 1;
+            for _ in 0..8 {
+                store.append(&mut model, 1, 900, false, 4000).await;
+            }
+            let lease = lease.await.unwrap().unwrap();
+            let bytes = store.bytes(&lease).await;
+            assert!(bytes.is_empty() || bytes == old, "seed {seed}: {} of {} bytes", bytes.len(), old.len());
+            empty += usize::from(bytes.is_empty());
+        });
+    }
+    assert!((10..190).contains(&empty), "{empty} of 200 met it");
+}
+
+#[test]
+fn a_segment_that_recovery_joined_stands_alone() {
+    let disk = device(SimDisk::new(3, Parameters { sync_ns: 900_000_000..=900_000_000, ..Parameters::default() }));
+    let mut model = model();
+    simulated(&disk, async |store| {
+        store.logs.change(model.open());
+        store.settle(&mut model).await;
+        for _ in 0..3 {
+            store.append(&mut model, 2, 900, false, 1500).await;
+        }
+    });
+    // The last roll has not settled: its segment has no state.
+    disk.crash(Crash::Kill, 0);
+    simulated(&disk, async |store| {
+        assert_eq!(store.found(model.log).await.unwrap().0.state.segments.len(), 3);
+        model.recovered(model.durable.len(), None);
+        store.logs.change(model.trim(Offset(5)));
+        store.settle(&mut model).await;
+    });
+    disk.crash(Crash::PowerLoss, 0);
+    simulated(&disk, async |store| {
+        let (found, content) = store.found(model.log).await.unwrap();
+        assert!(model.now().is(&found, &content), "{found:?}");
+    });
+}
+
+/// A synced log of `count` batches of 64 KiB in a real folder; closed when `close`.
+fn written(name: &str, count: usize, close: bool) -> (PathBuf, Model) {
+    let path = directory(name);
+    let mut model = model();
+    life(&path, Options { mark_every: 1 << 20, ..Options::new(crc) }, async |store| {
+        store.logs.change(model.open());
+        for _ in 0..count {
+            store.logs.change(model.append(1, 64 << 10, true, NO_ROLL));
+            if model.durable.len().is_multiple_of(20) {
+                store.settle(&mut model).await;
+            }
+        }
+        store.settle(&mut model).await;
+        if close {
+            store.logs.close().await.unwrap();
+        }
+    });
+    (path, model)
+}
+
+#[test]
+fn rot_below_the_mark_is_refused_and_named() {
+    let (path, model) = written("store-rot", 3, true);
+    let second = model.now().batches[0].len();
+    patch(&path, FIRST, |bytes| bytes[second + 100] ^= 1);
+    let error = refusal(&path);
+    assert!(error.contains("ends at 1, but was durable up to 3"), "{error}");
+}
+
+#[test]
+fn rot_further_back_than_a_group_is_refused_and_named() {
+    let (path, model) = written("store-rot-unmarked", 120, true);
+    // As if nothing had been marked but that the log is synced throughout: magic, version, checksum, marks.
+    let second = model.now().batches[0].len();
+    patch(&path, "marks", |bytes| {
+        let end = bytes.len();
+        let payload = [0, 0, 1, 0, 0];
+        bytes.truncate(10);
+        bytes.extend(payload);
+        let mut summed = bytes[4..6].to_vec();
+        summed.extend(payload);
+        bytes[6..10].copy_from_slice(&crc32fast::hash(&summed).to_be_bytes());
+        assert_ne!(end, 0);
+    });
+    patch(&path, FIRST, |bytes| bytes[second + 100] ^= 1);
+    let error = refusal(&path);
+    assert!(error.contains(&format!("bad at position {second}, but good again at ")), "{error}");
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_counted() {
+    let (path, model) = written("store-torn", 3, false);
+    let end: usize = model.now().batches.iter().map(Bytes::len).sum();
+    patch(&path, FIRST, |bytes| {
+        bytes.truncate(end);
+        let next = model.now().batches[1][..5000].to_vec();
+        bytes.extend(next);
+        bytes.extend([0; 9000]);
+    });
+    life(&path, Options::new(crc), async |store| {
+        let (found, content) = store.found(model.log).await.unwrap();
+        let whole = klamm_core::log::Found { torn_bytes: 0, ..found.clone() };
+        assert!(model.now().is(&whole, &content));
+        assert!((4900..=5000).contains(&found.torn_bytes), "{}", found.torn_bytes);
+    });
+    assert_eq!(fs::metadata(path.join("__cluster_metadata-0").join(FIRST)).unwrap().len(), end as u64);
+}
+
+#[test]
+fn a_closed_segment_of_another_length_is_refused() {
+    let path = directory("store-closed");
+    let mut model = model();
+    life(&path, small(), async |store| {
+        store.logs.change(model.open());
+        for _ in 0..3 {
+            store.append(&mut model, 1, 900, true, 1000).await;
+        }
+    });
+    patch(&path, FIRST, |bytes| bytes.truncate(bytes.len() - 1));
+    assert!(refusal(&path).contains("but was closed with"));
+    fs::remove_file(path.join("__cluster_metadata-0").join(FIRST)).unwrap();
+    assert!(refusal(&path).contains("is gone"));
+}
+
+#[test]
+fn a_lost_active_segment_is_refused() {
+    let path = directory("store-lost");
+    let mut model = model();
+    life(&path, small(), async |store| {
+        store.logs.change(model.open());
+        for _ in 0..3 {
+            store.append(&mut model, 1, 900, true, 1000).await;
+        }
+        store.logs.close().await.unwrap();
+    });
+    let last = format!("{:020}.log", model.now().bases.last().unwrap().0);
+    fs::remove_file(path.join("__cluster_metadata-0").join(&last)).unwrap();
+    assert!(refusal(&path).contains(&format!("{last}: is gone")));
+}
+
+#[test]
+fn folders_of_others_are_left_alone_and_half_made_ones_go() {
+    let path = directory("store-folders");
+    fs::write(path.join("meta.properties"), "version=1\n").unwrap();
+    fs::create_dir(path.join("lost+found")).unwrap();
+    fs::create_dir(path.join("other-0")).unwrap();
+    for name in ["t-0.AAAAAAAAAAAAAAAAAAAAAQ-new", "t-3.AAAAAAAAAAAAAAAAAAAAAQ-delete"] {
+        fs::create_dir(path.join(name)).unwrap();
+        fs::write(path.join(name).join(FIRST), "x").unwrap();
+    }
+    life(&path, small(), async |store| assert!(store.recovered.is_empty()));
+    let mut left: Vec<_> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["lost+found", "meta.properties", "other-0"]);
+}
+
+#[test]
+fn each_shard_recovers_its_own_logs_in_the_order_of_their_names() {
+    let path = directory("store-shards");
+    let mut models: Vec<_> =
+        (0..12).map(|i| Model::new(LogId { topic: Uuid::from_halves(5, 5), partition: i }, "many")).collect();
+    life(&path, small(), async |store| {
+        for model in &mut models {
+            store.logs.change(model.open());
+            store.append(model, 1, 10, true, NO_ROLL).await;
+        }
+    });
+    let mut all = Vec::new();
+    for shard in 0..3 {
+        live_for_real(async || {
+            let disk = Blocking::open(path.clone(), 2).unwrap();
+            let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+            let told = seen.clone();
+            let events = std::rc::Rc::new(move |input| told.borrow_mut().push(input));
+            let shard = klamm_core::ids::ShardIndex(shard);
+            klamm::disk::logs::Logs::recover(disk.clone(), small(), shard, 3, events).await.unwrap();
+            let mut folders = Vec::new();
+            for input in seen.take() {
+                let klamm_core::effect::Input::Recovered { log, name, found } = input else { panic!("{input:?}") };
+                assert_eq!((log.owner(3), found.unwrap().state.at), (shard, Offset(1)));
+                folders.push(format!("{name}-{}", log.partition));
+            }
+            assert!(folders.is_sorted());
+            all.extend(folders);
+            assert!(disk.list("many-0").await.is_ok());
+        });
+    }
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 12);
+}

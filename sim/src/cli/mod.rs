@@ -39,12 +39,15 @@ enum Command {
 enum EngineName {
     /// The real host over simulated network and disk.
     World,
+    /// Shards on one event heap, without frames and files.
+    Direct,
 }
 
 impl EngineName {
     fn run(self, seed: u64, trace: bool) -> Report {
         match self {
             EngineName::World => crate::world::run(seed, trace),
+            EngineName::Direct => crate::direct::run(seed, trace),
         }
     }
 }
@@ -53,6 +56,7 @@ impl From<EngineName> for Engine {
     fn from(name: EngineName) -> Engine {
         match name {
             EngineName::World => Engine::World,
+            EngineName::Direct => Engine::Direct,
         }
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct Site {
     pub(super) state: Cell<State>,
     lives: Cell<u64>,
     stops: RefCell<Vec<oneshot::Sender<()>>>,
+    /// Why the present life has ended by itself.
+    pub(super) failed: RefCell<Option<String>>,
     /// Logs that the present life refused at its start, and why.
     pub(super) refused: RefCell<Vec<String>>,
     /// Batches of idempotent producers that were appended in any life.
@@ -68,6 +70,7 @@ impl Site {
             state: Cell::new(State::Exited),
             lives: Cell::new(0),
             stops: RefCell::default(),
+            failed: RefCell::default(),
             refused: RefCell::default(),
             appended: RefCell::default(),
         })
@@ -84,6 +87,7 @@ impl Site {
         self.lives.set(self.lives.get() + 1);
         self.state.set(State::Starting);
         self.refused.borrow_mut().clear();
+        self.failed.take();
         let mut rng = Rng::new(rng::draw(self.seed, "life", self.lives.get()));
         let shards = match self.parameters.reshards {
             true => pick(&mut rng, &[1, 2, 3]),
@@ -100,6 +104,7 @@ impl Site {
                 Ok(Ok(())) => self.event("a shard has stopped".to_owned()),
                 Ok(Err(error)) => {
                     self.event(format!("a shard has failed: {error}"));
+                    self.failed.borrow_mut().get_or_insert(error.to_string());
                     self.ledger.count("lives ended by the disk", 1);
                     // As the binary does: one shard's end is the others' order to stop.
                     self.stop();

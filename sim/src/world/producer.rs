@@ -35,6 +35,8 @@ struct Batch {
     born: u64,
     /// In flight on the present connection.
     sent: bool,
+    /// It was sent before, in vain as far as is known.
+    again: bool,
     /// Its checksum is wrong, on purpose.
     bad: bool,
 }
@@ -46,6 +48,8 @@ struct Lane {
     next: i32,
     /// Not acknowledged, in order.
     queue: VecDeque<Batch>,
+    /// Something was acknowledged: before, the broker knows of no sequence, and would begin with a later batch.
+    known: bool,
     /// Something went wrong: nothing leaves before everything in flight is answered, and not before this time.
     draining: bool,
     rests_until: u64,
@@ -168,6 +172,7 @@ impl<'a> Producer<'a> {
                         topic: *id,
                         next: 0,
                         queue: VecDeque::new(),
+                        known: false,
                         draining: false,
                         rests_until: 0,
                     });
@@ -281,7 +286,7 @@ impl<'a> Producer<'a> {
         if lane.queue.iter().any(|batch| !batch.sent) {
             return true;
         }
-        if !fresh || lane.queue.len() >= IN_FLIGHT || self.rng.one_in(2) {
+        if !fresh || !lane.has_room(self.id.is_some()) || self.rng.one_in(2) {
             return false;
         }
         let values: Vec<u64> =
@@ -302,7 +307,7 @@ impl<'a> Producer<'a> {
             *raw.last_mut().expect("a batch has bytes") ^= 0x40;
             bytes = raw.into();
         }
-        lane.queue.push_back(Batch { first, values, bytes, born: now, sent: false, bad });
+        lane.queue.push_back(Batch { first, values, bytes, born: now, sent: false, again: false, bad });
         true
     }
 
@@ -338,6 +343,7 @@ impl<'a> Producer<'a> {
             ledger.count("batches acknowledged", 1);
             ledger.acked(&lane.at, &batch.values, base);
             lane.queue.remove(position);
+            lane.known = true;
             return Ok(());
         }
         ledger.count("produce errors", 1);
@@ -348,17 +354,12 @@ impl<'a> Producer<'a> {
             lane.queue.remove(position);
             return Ok(());
         }
-        batch.sent = false;
+        (batch.sent, batch.again) = (false, true);
         lane.draining = true;
         lane.rests_until = elapsed_ns() + self.rng.below(60 * MS);
-        let fatal = match code {
-            error::OUT_OF_ORDER_SEQUENCE_NUMBER => position == 0,
-            error::INVALID_PRODUCER_EPOCH | error::UNKNOWN_PRODUCER_ID => true,
-            _ => false,
-        };
-        if fatal {
-            ledger.count("producers fenced or out of order", 1);
-            batch.born = 0;
+        if code == error::INVALID_PRODUCER_EPOCH || (code == error::OUT_OF_ORDER_SEQUENCE_NUMBER && position == 0) {
+            let fact = format!("all before sequence {first} of producer id {:?} was acknowledged", self.id);
+            ledger.broken("sequences-kept", &lane.at, &fact, format!("that is refused: {}", error::name(code)));
         }
         Ok(())
     }
@@ -368,12 +369,20 @@ impl<'a> Producer<'a> {
         self.flights.clear();
         for lane in &mut self.lanes {
             lane.draining = false;
-            lane.queue.iter_mut().for_each(|batch| batch.sent = false);
+            for batch in &mut lane.queue {
+                (batch.sent, batch.again) = (false, batch.again || batch.sent);
+            }
         }
     }
 }
 
 impl Lane {
+    /// Whether another batch may be made. The broker recognises five: nothing new goes behind one that is sent again.
+    fn has_room(&self, idempotent: bool) -> bool {
+        let Some(oldest) = self.queue.front() else { return true };
+        self.queue.len() < IN_FLIGHT && (!idempotent || (self.known && !oldest.again))
+    }
+
     /// Whether nothing may leave now.
     fn rests(&mut self) -> bool {
         if self.draining && self.queue.iter().all(|batch| !batch.sent) {

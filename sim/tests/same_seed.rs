@@ -1,0 +1,30 @@
+//! A run is a function of its seed, whatever process it is in: no clock, no address, no hash order, no thread of this
+//! machine gets into it.
+
+use std::process::{Command, Output};
+
+fn klamm_sim(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_klamm-sim")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn two_processes_trace_the_same() {
+    for seed in ["3", "44", "505", "6006"] {
+        let arguments = ["run", "--seed", seed, "--trace"];
+        let (one, other) = (klamm_sim(&arguments), klamm_sim(&arguments));
+        let lines = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
+        let (one, other) = (lines(&one), lines(&other));
+        assert!(one.lines().count() > 200, "seed {seed} does next to nothing:\n{one}");
+        let differ = one.lines().zip(other.lines()).find(|(a, b)| a != b);
+        assert_eq!(differ, None, "seed {seed}");
+        assert_eq!(one, other, "seed {seed}: one trace is longer");
+    }
+}
+
+#[test]
+fn exit_codes_tell() {
+    assert_eq!(klamm_sim(&["run", "--seed", "1"]).status.code(), Some(0));
+    assert_eq!(klamm_sim(&["run"]).status.code(), Some(2));
+    assert_eq!(klamm_sim(&["campaign", "--seeds", "2", "--twice"]).status.code(), Some(0));
+    assert_eq!(klamm_sim(&["mutants", "no-such-bug"]).status.code(), Some(2));
+}

@@ -253,18 +253,19 @@ impl Disk {
 
     /// Answers a look-up.
     pub(super) fn look_up(&self, id: LogId, query: &Query) -> Lookup {
-        let records = |upto| {
-            self.batches(id, Offset(0), upto).flat_map(|b| {
-                let epoch = b.header.leader_epoch;
-                record::records(&b.bytes).map(move |r| r.map(|r| (r.offset, r.timestamp, epoch)).expect("as appended"))
-            })
+        // The first record since a time, in the first batch that has any.
+        let since = |at: Timestamp, upto: Offset| {
+            let batch = self.batches(id, Offset(0), upto).find(|b| b.header.max_timestamp >= at)?;
+            let mut records = record::records(&batch.bytes).map(|r| r.expect("as appended"));
+            let found = records.find(|r| r.timestamp >= at)?;
+            Some((found.offset, found.timestamp, batch.header.leader_epoch))
         };
         match *query {
             Query::Batches { from, upto, max_bytes } => Lookup::Batches(self.read(id, from, upto, max_bytes).0),
-            Query::Timestamp { at, upto } => Lookup::Record(records(upto).find(|r| r.1 >= at)),
+            Query::Timestamp { at, upto } => Lookup::Record(since(at, upto)),
             Query::MaxTimestamp { upto } => {
-                let newest = records(upto).map(|r| r.1).max().unwrap_or(Timestamp(-1));
-                Lookup::Record(records(upto).find(|r| r.1 == newest))
+                let newest = self.batches(id, Offset(0), upto).map(|b| b.header.max_timestamp).max();
+                Lookup::Record(newest.and_then(|at| since(at, upto)))
             }
         }
     }

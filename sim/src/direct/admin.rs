@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use klamm_core::wire::{
-    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse, MetadataRequest,
-    MetadataRequestTopic, MetadataResponse, ProduceResponse, Response, error,
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse, InitProducerIdRequest,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, ProduceResponse, Response, error,
 };
 
 use super::client::{Ask, Cx, Ledger, Role, odd_answer, odd_error};
@@ -126,11 +126,12 @@ fn known(ledger: &Ledger) -> Vec<String> {
 }
 
 /// All topics.
-fn everything() -> MetadataRequest {
+pub(super) fn everything() -> MetadataRequest {
     MetadataRequest { topics: None, allow_auto_topic_creation: false, ..MetadataRequest::default() }
 }
 
-/// Asks for all metadata, again and again; first for the topics that are made by being asked for.
+/// Asks for all metadata, again and again, and at once when a topic is new: whichever shard answers, it must know of it.
+/// First asks for the topics that are made by being asked for.
 #[derive(Debug)]
 pub(super) struct Watcher {
     id: u64,
@@ -138,44 +139,73 @@ pub(super) struct Watcher {
     asking: bool,
     asked: u64,
     next_at: u64,
+    /// Topics known when it asked last.
+    seen: usize,
 }
+
+/// A question of the watcher.
+#[derive(Debug)]
+pub(super) enum Watched {
+    /// Topics that must be in the answer.
+    Topics(Vec<String>),
+    ProducerId,
+}
+
+/// Some watchers once ask for so many producer ids at once: more than a block has.
+const HOARD: usize = 1_100;
+/// In place of this one of their questions.
+const HOARD_AT: u64 = 7;
 
 impl Watcher {
     pub(super) fn new(id: u64, params: &Params) -> Watcher {
         let made_by_metadata = params.topics.iter().filter(|t| t.created_at.is_none());
         let to_make = made_by_metadata.map(|t| t.name.clone()).collect();
-        Watcher { id, to_make, asking: false, asked: 0, next_at: 0 }
+        Watcher { id, to_make, asking: false, asked: 0, next_at: 0, seen: 0 }
     }
 }
 
 /// These topics, made where they are missing.
-pub(super) fn named<'a>(names: impl Iterator<Item = &'a String>) -> MetadataRequest {
+fn named(names: &[String]) -> MetadataRequest {
     let topic = |name: &String| MetadataRequestTopic { name: Some(name.clone()), ..MetadataRequestTopic::default() };
-    MetadataRequest { topics: Some(names.map(topic).collect()), ..MetadataRequest::default() }
+    MetadataRequest { topics: Some(names.iter().map(topic).collect()), ..MetadataRequest::default() }
 }
 
 impl Role for Watcher {
-    type Asked = Vec<String>;
+    type Asked = Watched;
 
-    fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Vec<String>>> {
-        if self.asking || cx.now < self.next_at {
+    fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Watched>> {
+        let news = self.seen < cx.ledger.topics.len();
+        if self.asking || (cx.now < self.next_at && !news) {
             return Vec::new();
         }
         self.asking = true;
         self.asked += 1;
+        self.seen = cx.ledger.topics.len();
         self.next_at = cx.now + cx.params.dice.delay("watch", self.id << 32 | self.asked, SECOND);
-        if self.to_make.is_empty() {
-            return vec![(everything().into(), Some(known(cx.ledger)))];
+        if self.asked == HOARD_AT && cx.params.dice.one_in("hoard", self.id, 8) {
+            return (0..HOARD).map(|_| (InitProducerIdRequest::default().into(), Some(Watched::ProducerId))).collect();
         }
-        vec![(named(self.to_make.iter()).into(), Some(Vec::new()))]
+        if self.to_make.is_empty() {
+            return vec![(everything().into(), Some(Watched::Topics(known(cx.ledger))))];
+        }
+        vec![(named(&self.to_make).into(), Some(Watched::Topics(Vec::new())))]
     }
 
-    fn answered(&mut self, asked: Vec<String>, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
+    fn answered(&mut self, asked: Watched, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
         self.asking = false;
-        let Response::Metadata(response) = response else { return Err(odd_answer(&response)) };
-        all_there(&asked, &response, cx.ledger)?;
-        self.to_make.retain(|name| !cx.ledger.topics.contains_key(name));
-        Ok(())
+        match (asked, response) {
+            (Watched::Topics(known), Response::Metadata(r)) => {
+                all_there(&known, &r, cx.ledger)?;
+                self.to_make.retain(|name| !cx.ledger.topics.contains_key(name));
+                Ok(())
+            }
+            (Watched::ProducerId, Response::InitProducerId(r)) if r.error_code == error::NONE => {
+                cx.given(r.producer_id)
+            }
+            (Watched::ProducerId, Response::InitProducerId(r)) if retriable(r.error_code) => Ok(()),
+            (Watched::ProducerId, Response::InitProducerId(r)) => Err(odd_error("InitProducerId", r.error_code)),
+            (Watched::Topics(_) | Watched::ProducerId, other) => Err(odd_answer(&other)),
+        }
     }
 
     fn lost(&mut self, _cx: &mut Cx<'_>) {
@@ -282,7 +312,7 @@ impl Auditor {
                 }
                 code => return Err(odd_error("a fetch", code)),
             }
-            let read = values(partition, *from, data)?;
+            let (read, _) = values(partition, *from, data)?;
             let next = read.last().map_or(*from, |(offset, _)| offset + 1);
             cx.ledger.read_back.entry(partition.clone()).or_default().extend(read);
             self.reading.insert(partition.clone(), (next, next >= data.high_watermark));

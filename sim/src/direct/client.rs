@@ -2,7 +2,7 @@
 //!
 //! A client is a step function, like a shard: it hears something, or its timer, and says what it wants. Answers of one
 //! connection come in the order of the requests (`answers-in-order`); a request without an answer in time ends the
-//! connection, as in every client of Kafka.
+//! connection, as in every client of Kafka. `all-answered`: where nothing can have gone wrong, none is without an answer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -16,6 +16,8 @@ use crate::report::Violation;
 
 /// How long a client waits for a connection.
 const DIAL: u64 = 2 * SECOND;
+/// How long it waits for an answer that must come.
+const MUST: u64 = 60 * SECOND;
 
 /// What a client wants.
 #[derive(Debug)]
@@ -67,6 +69,23 @@ pub(super) struct Cx<'a> {
 }
 
 impl Cx<'_> {
+    /// A producer id was given out.
+    pub(super) fn given(&mut self, id: i64) -> Result<(), Violation> {
+        if self.ledger.producer_ids.insert(id) {
+            return Ok(());
+        }
+        Err(Violation {
+            property: "producer-ids-unique",
+            fact: format!("producer id {id} was given out before"),
+            contradiction: "and again".into(),
+        })
+    }
+
+    /// Whether the topic was acknowledged to exist.
+    pub(super) fn knows(&self, partition: &Partition) -> bool {
+        self.ledger.topics.contains_key(&partition.0)
+    }
+
     /// These values were refused before they were appended.
     pub(super) fn refused(&mut self, partition: &Partition, values: &[u64]) {
         values.iter().for_each(|value| self.history.refused(partition, *value));
@@ -118,11 +137,14 @@ pub(super) struct Client<R: Role> {
     /// Questions not answered yet: correlation, deadline, meaning.
     waiting: VecDeque<(i32, u64, R::Asked)>,
     dials: u64,
+    /// Nothing goes wrong while this connection lasts.
+    safe: bool,
 }
 
 impl<R: Role> Client<R> {
     pub(super) fn new(id: u64, role: R) -> Client<R> {
-        Client { id, role, state: State::Idle(0), conn: 0, correlation: 0, waiting: VecDeque::new(), dials: 0 }
+        let waiting = VecDeque::new();
+        Client { id, role, state: State::Idle(0), conn: 0, correlation: 0, waiting, dials: 0, safe: false }
     }
 
     fn lose(&mut self, cx: &mut Cx<'_>) {
@@ -165,7 +187,8 @@ impl<R: Role> Client<R> {
         for (request, asked) in self.role.ask(cx) {
             self.correlation += 1;
             if let Some(asked) = asked {
-                self.waiting.push_back((self.correlation, cx.now + cx.params.request_timeout, asked));
+                let patience = if self.safe { MUST } else { cx.params.request_timeout };
+                self.waiting.push_back((self.correlation, cx.now + patience, asked));
             }
             cx.out.push(Do::Send { conn: self.conn, correlation: self.correlation, request });
         }
@@ -183,6 +206,17 @@ impl<R: Role> Actor for Client<R> {
             self.hear(heard, cx)?;
         }
         if self.deadline().is_some_and(|until| until <= cx.now) {
+            if self.safe && self.state == State::Open {
+                return Err(Violation {
+                    property: "all-answered",
+                    fact: format!("connection {} is whole, and nothing goes wrong", self.conn),
+                    contradiction: format!(
+                        "request {:?} waits since {} s",
+                        self.waiting.front().map(|w| w.0),
+                        MUST / SECOND
+                    ),
+                });
+            }
             cx.ledger.count("timeouts");
             cx.out.push(Do::HangUp { conn: self.conn });
             self.lose(cx);
@@ -198,6 +232,7 @@ impl<R: Role> Actor for Client<R> {
         match self.state {
             State::Idle(at) if at <= cx.now => {
                 self.dials += 1;
+                self.safe = cx.stopping || cx.params.calm;
                 self.state = State::Dialling(cx.now + DIAL);
                 cx.out.push(Do::Dial);
             }
@@ -227,6 +262,15 @@ pub(super) fn odd_answer(response: &Response) -> Violation {
         property: "answers-in-order",
         fact: "an answer names its question".into(),
         contradiction: format!("{response:?} is of another API"),
+    }
+}
+
+/// A topic that is known to exist is not known to the broker.
+pub(super) fn vanished(partition: &Partition) -> Violation {
+    Violation {
+        property: "topics-stay",
+        fact: format!("the creation of {} was acknowledged before it was used", partition.0),
+        contradiction: "the broker does not know it".into(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! A consumer of everything: long polls over all partitions from the beginning, jumps back now and then, asks for offsets.
 //!
 //! `gapless-reads`: what is read begins exactly where it was asked for. `ends-rise`: the high watermark and the latest
-//! offset that one client is told never fall, crashes or not.
+//! offset that one client is told never fall, crashes or not. `never-diverges`: the log never claims to have branched off
+//! before what was read of it (KIP-595), since nothing that was read is ever cut.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +13,8 @@ use klamm_core::wire::{
     ListOffsetsTopic, PartitionData, Records, Response, error, list_offsets,
 };
 
-use super::admin::named;
-use super::client::{Ask, Cx, Role, odd_answer, odd_error};
+use super::admin::everything;
+use super::client::{Ask, Cx, Role, odd_answer, odd_error, vanished};
 use super::params::{MS, Params};
 use super::producer::{partitions, retriable};
 use crate::history::Partition;
@@ -44,16 +45,19 @@ pub(super) fn fetched(response: &FetchResponse) -> impl Iterator<Item = &Partiti
     response.responses.iter().flat_map(|t| &t.partitions)
 }
 
-/// The values of whole batches that were read at an offset, each with its own; a batch may begin before it.
-pub(super) fn values(partition: &Partition, at: i64, data: &PartitionData) -> Result<Vec<(i64, u64)>, Violation> {
-    let Records::Bytes(bytes) = &data.records else { return Ok(Vec::new()) };
+/// Values that were read, each with its offset, and the leader epoch of the last one.
+pub(super) type Values = (Vec<(i64, u64)>, i32);
+
+/// The values of whole batches that were read at an offset; a batch may begin before it.
+pub(super) fn values(partition: &Partition, at: i64, data: &PartitionData) -> Result<Values, Violation> {
+    let Records::Bytes(bytes) = &data.records else { return Ok((Vec::new(), -1)) };
     let odd = |what: String| Violation {
         property: "gapless-reads",
         fact: format!("{partition:?} is read at {at}"),
         contradiction: what,
     };
     let mut values = Vec::new();
-    let mut next = at;
+    let (mut next, mut epoch) = (at, -1);
     for batch in record::batches(bytes.clone()) {
         let batch = batch.map_err(|c| odd(format!("{c:?}")))?;
         let (base, end) = (batch.header.base_offset.0, batch.header.next_offset().0);
@@ -70,15 +74,19 @@ pub(super) fn values(partition: &Partition, at: i64, data: &PartitionData) -> Re
                 values.push((record.offset.0, u64::from_be_bytes(*value)));
             }
         }
-        next = end;
+        (next, epoch) = (end, batch.header.leader_epoch.0);
     }
-    Ok(values)
+    Ok((values, epoch))
 }
 
 #[derive(Debug)]
 struct Place {
     partition: Partition,
     position: i64,
+    /// The leader epoch of the record before it, or -1.
+    epoch: i32,
+    /// The newest leader epoch that Metadata told, or -1.
+    leader_epoch: i32,
     /// The highest end that this client was told of.
     end: i64,
 }
@@ -99,15 +107,15 @@ pub(super) struct Consumer {
 #[derive(Debug)]
 pub(super) enum Asked {
     Metadata,
-    /// Place and position of each part.
-    Fetch(Vec<(usize, i64)>),
+    /// Place and position of each part, and whether its topic was known to exist.
+    Fetch(Vec<(usize, i64, bool)>),
     /// The time asked for, at these places.
     List(i64, Vec<usize>),
 }
 
 impl Consumer {
     pub(super) fn new(id: u64, params: &Params) -> Consumer {
-        let place = |partition| Place { partition, position: 0, end: 0 };
+        let place = |partition| Place { partition, position: 0, epoch: -1, leader_epoch: -1, end: 0 };
         let places = partitions(params).into_iter().map(place).collect();
         Consumer { id, places, ids: BTreeMap::new(), knows: false, waiting: false, next_at: 0, draws: 0 }
     }
@@ -118,20 +126,26 @@ impl Consumer {
             let at = dice.below("who jumps", key, self.places.len() as u64) as usize;
             let place = &mut self.places[at];
             place.position = dice.below("jump to", key, place.position as u64 + 1) as i64;
+            place.epoch = -1;
         }
         let by_id = dice.one_in("by id", key, 2);
         // As real consumers do: another one is first each time.
         let mut order: Vec<usize> = (0..self.places.len()).collect();
         order.rotate_left(key as usize % self.places.len());
-        let asked: Vec<(usize, i64)> = order.iter().map(|at| (*at, self.places[*at].position)).collect();
-        let parts: Vec<(&Partition, i64)> =
-            asked.iter().map(|(at, from)| (&self.places[*at].partition, *from)).collect();
+        let places: Vec<&Place> = order.iter().map(|at| &self.places[*at]).collect();
+        let parts: Vec<(&Partition, i64)> = places.iter().map(|p| (&p.partition, p.position)).collect();
         let none = BTreeMap::new();
         let mut request =
             fetch(&parts, if by_id { &self.ids } else { &none }, dice.pick("partition bytes", key, &[1, 500, 1 << 20]));
         request.max_bytes = dice.pick("fetch bytes", key, &[1, 1_000, 1 << 20]);
         request.min_bytes = dice.pick("least bytes", key, &[0, 1, 1, 1, 400, 100_000]);
         request.max_wait_ms = dice.pick("fetch wait", key, &[100, 500, 500, 900]);
+        let epochs = dice.one_in("with epochs", key, 2);
+        let sent = request.topics.iter_mut().flat_map(|t| &mut t.partitions);
+        for (part, place) in sent.zip(&places).filter(|_| epochs) {
+            (part.current_leader_epoch, part.last_fetched_epoch) = (place.leader_epoch, place.epoch);
+        }
+        let asked = order.iter().zip(&places).map(|(at, p)| (*at, p.position, cx.knows(&p.partition))).collect();
         (request.into(), Some(Asked::Fetch(asked)))
     }
 
@@ -154,22 +168,42 @@ impl Consumer {
         (request.into(), Some(Asked::List(timestamp, (0..self.places.len()).collect())))
     }
 
-    fn took(&mut self, asked: &[(usize, i64)], response: &FetchResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {
-        for ((at, from), data) in asked.iter().zip(fetched(response)) {
+    fn took(
+        &mut self,
+        asked: &[(usize, i64, bool)],
+        response: &FetchResponse,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Violation> {
+        for ((at, from, known), data) in asked.iter().zip(fetched(response)) {
             let place = &mut self.places[*at];
             match data.error_code {
                 error::NONE => {}
+                error::UNKNOWN_TOPIC_OR_PARTITION | error::UNKNOWN_TOPIC_ID if *known => {
+                    return Err(vanished(&place.partition));
+                }
+                // Asked before a restart was heard of: other metadata is wanted.
+                error::FENCED_LEADER_EPOCH => self.knows = false,
                 code if retriable(code) => {
-                    self.next_at = cx.now + 150 * MS;
                     self.knows &= code != error::UNKNOWN_TOPIC_ID && code != error::UNKNOWN_TOPIC_OR_PARTITION;
-                    continue;
                 }
                 code => return Err(odd_error("a fetch", code)),
             }
+            if data.error_code != error::NONE {
+                self.next_at = cx.now + 150 * MS;
+                continue;
+            }
+            if data.diverging_epoch.epoch >= 0 {
+                return Err(Violation {
+                    property: "never-diverges",
+                    fact: format!("{:?} was read up to {from} in epoch {}", place.partition, place.epoch),
+                    contradiction: format!("it says that it branched off: {:?}", data.diverging_epoch),
+                });
+            }
             place.rises_to(data.high_watermark)?;
-            for (offset, value) in values(&place.partition, *from, data)? {
+            let (read, epoch) = values(&place.partition, *from, data)?;
+            for (offset, value) in read {
                 cx.history.read(&place.partition, offset, value)?;
-                place.position = offset + 1;
+                (place.position, place.epoch) = (offset + 1, epoch);
             }
         }
         Ok(())
@@ -201,8 +235,7 @@ impl Role for Consumer {
         self.draws += 1;
         let key = self.id << 40 | self.draws;
         if !self.knows {
-            let request = named(cx.params.topics.iter().filter(|t| t.created_at.is_none()).map(|t| &t.name));
-            return vec![(request.into(), Some(Asked::Metadata))];
+            return vec![(everything().into(), Some(Asked::Metadata))];
         }
         vec![if cx.params.dice.one_in("list", key, 16) { self.list(key, cx) } else { self.fetch(key, cx) }]
     }
@@ -213,7 +246,16 @@ impl Role for Consumer {
             (Asked::Metadata, Response::Metadata(r)) => {
                 self.knows = true;
                 let named = r.topics.into_iter().filter(|t| t.error_code == error::NONE);
-                self.ids.extend(named.filter_map(|t| Some((t.name?, t.topic_id))));
+                for topic in named {
+                    let name = topic.name.unwrap_or_default();
+                    for part in topic.partitions {
+                        let partition = (name.clone(), part.partition_index);
+                        if let Some(place) = self.places.iter_mut().find(|p| p.partition == partition) {
+                            place.leader_epoch = part.leader_epoch;
+                        }
+                    }
+                    self.ids.insert(name, topic.topic_id);
+                }
                 Ok(())
             }
             (Asked::Fetch(asked), Response::Fetch(r)) => self.took(&asked, &r, cx),

@@ -40,6 +40,8 @@ pub use params::Canary;
 use params::{MS, Params, SECOND};
 use producer::{Idempotent, Plain};
 
+/// Clients that look for topics: the first ones after the one that makes them.
+const WATCHERS: usize = 2;
 /// Healing and reading back each end within this, or the run is stuck.
 const PATIENCE: u64 = 300 * SECOND;
 /// So many events are a livelock.
@@ -176,7 +178,9 @@ impl Sim {
         sim.heap.push(sim.params.duration, Event::Heal);
         sim.next_fault(0);
         sim.hire(|id, params| Box::new(Client::new(id, Admin::new(params))));
-        sim.hire(|id, params| Box::new(Client::new(id, Watcher::new(id, params))));
+        for _ in 0..WATCHERS {
+            sim.hire(|id, params| Box::new(Client::new(id, Watcher::new(id, params))));
+        }
         for _ in 0..sim.params.idempotent {
             sim.hire(|id, params| Box::new(Client::new(id, Idempotent::new(id, params))));
         }
@@ -265,6 +269,7 @@ impl Sim {
 
     /// A client hears something, or its timer.
     fn act(&mut self, client: usize, heard: Option<ToClient>) {
+        let topics = self.ledger.topics.len();
         let mut cx = Cx {
             now: self.now,
             wall: self.clock().wall,
@@ -277,6 +282,9 @@ impl Sim {
         let verdict = self.actors[client].step(heard, &mut cx);
         let wants = cx.out;
         self.check(verdict);
+        if self.ledger.topics.len() > topics {
+            self.watch();
+        }
         for want in wants {
             match want {
                 Do::Dial => {
@@ -299,6 +307,14 @@ impl Sim {
                     }
                 }
             }
+        }
+    }
+
+    /// A new topic is known: it is looked for at once.
+    fn watch(&mut self) {
+        for client in 1..=WATCHERS {
+            self.timers[client] = self.now;
+            self.heap.push(self.now, Event::Timer { client, at: self.now });
         }
     }
 
@@ -374,14 +390,17 @@ impl Sim {
         }
     }
 
-    /// No more faults; one last restart; every client ends what it began.
+    /// No more faults; perhaps one last restart; every client ends what it began.
     fn heal(&mut self) {
         self.phase = Phase::Heal;
         self.phase_ends = self.now + PATIENCE;
-        let power = self.params.faults.power && self.params.dice.one_in("last is power", 0, 2);
-        self.params.faults = self.params.faults.none();
+        let Params { dice, faults, .. } = self.params;
+        self.params.faults = faults.none();
         self.broker.disk.faults = self.params.faults;
-        self.restart(power, u64::MAX);
+        // Without one, what the work left behind must go away by itself.
+        if dice.one_in("last restart", 0, 2) {
+            self.restart(faults.power && dice.one_in("last is power", 0, 2), u64::MAX);
+        }
         (0..self.actors.len()).for_each(|client| self.act(client, None));
     }
 

@@ -115,6 +115,8 @@ pub(super) struct Params {
     pub(super) disk_delay: u64,
     pub(super) request_timeout: u64,
     pub(super) delivery_timeout: u64,
+    /// Nothing goes wrong at all: then everything is answered.
+    pub(super) calm: bool,
     pub(super) faults: Faults,
     pub(super) canary: Canary,
 }
@@ -133,7 +135,8 @@ impl Params {
             write_error: some("write error", param("write error rate", &[100, 1_000])),
             stall: some("stall", param("stall rate", &[20, 200])),
         };
-        let faults = if param("calm", &[0, 1, 1, 1, 1, 1]) == 0 { faults.none() } else { faults };
+        let calm = param("calm", &[1, 0, 0, 0, 0, 0]) == 1;
+        let faults = if calm { faults.none() } else { faults };
         let default_partitions = param("default partitions", &[1, 2, 5]) as i32;
         let duration = param("duration", &[30, 60, 120]) * SECOND;
         Params {
@@ -153,6 +156,7 @@ impl Params {
             disk_delay: param("disk delay", &[20_000, 500_000, 5 * MS, 50 * MS]),
             request_timeout: param("request timeout", &[1, 3, 10]) * SECOND,
             delivery_timeout: param("delivery timeout", &[3, 20, 120]) * SECOND,
+            calm,
             faults,
             canary: Canary::None,
         }

@@ -13,7 +13,7 @@ use klamm_core::wire::{
 };
 
 use super::broker::checksum;
-use super::client::{Ask, Cx, Role, odd_answer, odd_error};
+use super::client::{Ask, Cx, Role, odd_answer, odd_error, vanished};
 use super::params::{MS, Params};
 use crate::history::Partition;
 use crate::report::Violation;
@@ -65,14 +65,13 @@ pub(super) fn partitions(params: &Params) -> Vec<Partition> {
     params.topics.iter().flat_map(|t| (0..t.partitions).map(|p| (t.name.clone(), p))).collect()
 }
 
-/// Whether an error says that another attempt may succeed.
+/// Whether an error says that another attempt may succeed. Here no leader ever moves: the one broker serves only once it
+/// leads everything, and what it does not know yet it waits for.
 pub(super) fn retriable(code: i16) -> bool {
     matches!(
         code,
         error::UNKNOWN_TOPIC_OR_PARTITION
             | error::UNKNOWN_TOPIC_ID
-            | error::NOT_LEADER_OR_FOLLOWER
-            | error::LEADER_NOT_AVAILABLE
             | error::REQUEST_TIMED_OUT
             | error::KAFKA_STORAGE_ERROR
             | error::COORDINATOR_LOAD_IN_PROGRESS
@@ -91,6 +90,8 @@ struct Batch {
     /// Acknowledged before an earlier one: it still counts, because the broker knows the last five only.
     done: bool,
     again: bool,
+    /// Sent when its topic was known to exist.
+    known: bool,
 }
 
 #[derive(Debug)]
@@ -177,6 +178,7 @@ impl Idempotent {
                 sent: false,
                 done: false,
                 again: false,
+                known: false,
             });
         }
     }
@@ -192,7 +194,7 @@ impl Idempotent {
             if batch.again {
                 cx.ledger.count("batches sent again");
             }
-            (batch.sent, batch.again) = (true, true);
+            (batch.sent, batch.again, batch.known) = (true, true, cx.knows(&lane.partition));
             asked.push((at, batch.sequence));
             parts.push((&lane.partition, batch.bytes.clone()));
             if alone {
@@ -239,6 +241,9 @@ impl Idempotent {
                     return Ok(());
                 }
                 error::OUT_OF_ORDER_SEQUENCE_NUMBER => {}
+                error::UNKNOWN_TOPIC_OR_PARTITION if lane.outstanding[index].known => {
+                    return Err(vanished(&lane.partition));
+                }
                 code if retriable(code) => {}
                 code => return Err(odd_error("an idempotent produce", code)),
             }
@@ -285,14 +290,7 @@ impl Role for Idempotent {
                     };
                 }
                 self.producer = Some(ProducerId(r.producer_id));
-                if !cx.ledger.producer_ids.insert(r.producer_id) {
-                    return Err(Violation {
-                        property: "producer-ids-unique",
-                        fact: format!("producer id {} was given out before", r.producer_id),
-                        contradiction: "and again".into(),
-                    });
-                }
-                Ok(())
+                cx.given(r.producer_id)
             }
             (Asked::Produce { generation, parts }, Response::Produce(r)) => {
                 if generation == self.generation {
@@ -343,6 +341,8 @@ pub(super) struct Sent {
     lane: usize,
     values: Vec<u64>,
     corrupt: bool,
+    /// Its topic was known to exist.
+    known: bool,
 }
 
 impl Plain {
@@ -376,7 +376,7 @@ impl Role for Plain {
         }
         let acks = dice.pick("acks", key, &[-1, -1, 1, 0]);
         let request = produce(acks, 1_000, vec![(partition, bytes)]);
-        let asked = (acks != 0).then_some(Sent { lane, values, corrupt });
+        let asked = (acks != 0).then_some(Sent { lane, values, corrupt, known: cx.knows(partition) });
         self.waiting += usize::from(asked.is_some());
         vec![(request.into(), asked)]
     }
@@ -399,6 +399,7 @@ impl Role for Plain {
                         cx.history.acked(partition, *value, offset)?;
                     }
                 }
+                error::UNKNOWN_TOPIC_OR_PARTITION if asked.known => return Err(vanished(partition)),
                 error::UNKNOWN_TOPIC_OR_PARTITION => cx.refused(partition, &asked.values),
                 error::CORRUPT_MESSAGE if asked.corrupt => cx.refused(partition, &asked.values),
                 // It may be in the log.

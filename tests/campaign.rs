@@ -14,6 +14,21 @@ const FIXED: u64 = 200;
 /// Seeds that nobody has run before.
 const FRESH: u64 = 16;
 
+/// What the fixed seeds of `direct` must reach.
+const DIRECT_SOMETIMES: &[&str] = &[
+    "kills",
+    "power losses",
+    "batches lost",
+    "unsynced batches survived",
+    "recoveries cut short",
+    "rolls",
+    "sync errors",
+    "write errors",
+    "halts",
+    "leases",
+    "batches sent again",
+];
+
 type Engine = fn(u64, bool) -> Report;
 
 fn number(variable: &str) -> Option<u64> {
@@ -70,4 +85,9 @@ fn campaign(engine: Engine, sometimes: &[&str]) {
 #[test]
 fn world() {
     campaign(klamm_sim::world::run, klamm_sim::world::SOMETIMES);
+}
+
+#[test]
+fn direct() {
+    campaign(klamm_sim::direct::run, DIRECT_SOMETIMES);
 }

@@ -1,6 +1,8 @@
 //! `klamm-sim run`: one seed.
 
 use super::EngineName;
+use crate::report::Report;
+use std::io::{self, Write};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -17,7 +19,15 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> u8 {
     let report = args.engine.run(args.seed, args.trace);
-    report.trace.iter().for_each(|line| println!("{line}"));
-    println!("{report}");
+    // A reader that has seen enough (`| head`) ends the printing, not the verdict.
+    let _ = print(&report);
     report.exit_code()
+}
+
+fn print(report: &Report) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for line in &report.trace {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "{report}")
 }

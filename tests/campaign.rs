@@ -1,6 +1,9 @@
 //! Many seeds of the simulator under `cargo test`: fixed ones, which must reach the states that matter, and a few that
 //! nobody has run before. `KLAMM_SEED` runs one seed alone; `KLAMM_SEEDS` sets how many fixed ones are run.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::explicit_write, reason = "eprintln is kept back by the test harness")]
+
 use klamm_sim::report::{Report, Verdict};
 use std::collections::BTreeMap;
 use std::io::{Write, stderr};

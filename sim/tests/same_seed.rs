@@ -4,7 +4,7 @@
 use std::process::{Command, Output};
 
 fn klamm_sim(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_klamm-sim")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_klamm-sim")).args(arguments).output().expect("the binary of this package")
 }
 
 #[test]

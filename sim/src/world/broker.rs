@@ -212,44 +212,40 @@ impl Site {
         let repeats = self.repeats(input, effects);
         self.ledger.count("duplicates recognised", repeats);
         for effect in effects {
-            match effect {
-                Effect::Append { batch, roll, .. } => {
-                    self.ledger.count("appends", 1);
-                    self.ledger.count("rolls", u64::from(roll.is_some()));
-                    if let Some(name) = name(&batch.header) {
-                        self.appended.borrow_mut().insert(name);
-                    }
-                }
-                Effect::Reply { response: Response::Fetch(_), ranges, .. } => {
-                    let leased = ranges.iter().filter(|range| matches!(range, Range::Leased { .. })).count();
-                    let two = leased > 0 && leased < ranges.len();
-                    self.ledger.count("fetches over two shards", u64::from(two));
-                }
-                Effect::Alarm { .. } => self.ledger.count("alarms", 1),
-                _ => {}
+            if let Effect::Append { batch, roll, .. } = effect {
+                self.ledger.count("appends", 1);
+                self.ledger.count("rolls", u64::from(roll.is_some()));
+                self.appended.borrow_mut().extend(name(&batch.header));
             }
+            if let Effect::Reply { response: Response::Fetch(_), ranges, .. } = effect {
+                let leased = ranges.iter().filter(|range| matches!(range, Range::Leased { .. })).count();
+                let two = leased > 0 && leased < ranges.len();
+                self.ledger.count("fetches over two shards", u64::from(two));
+            }
+            self.ledger.count("alarms", u64::from(matches!(effect, Effect::Alarm { .. })));
         }
     }
 
     /// Batches in a produce that were appended before and are not now: the owner of their log has recognised them.
     fn repeats(&self, input: &Input, effects: &[Effect]) -> u64 {
-        let asked: Vec<&[u8]> = match input {
-            Input::Call { call: Call::Produce { parts, .. }, .. } => parts.iter().map(|p| &p.records[..]).collect(),
-            Input::Request { request: Request::Produce(r), .. } => {
-                let parts = r.topic_data.iter().flat_map(|topic| &topic.partition_data);
-                parts.filter_map(|p| p.records.as_deref()).collect()
-            }
-            _ => return 0,
-        };
+        let mut asked: Vec<&[u8]> = Vec::new();
+        if let Input::Call { call: Call::Produce { parts, .. }, .. } = input {
+            asked.extend(parts.iter().map(|part| &part.records[..]));
+        }
+        if let Input::Request { request: Request::Produce(produce), .. } = input {
+            let parts = produce.topic_data.iter().flat_map(|topic| &topic.partition_data);
+            asked.extend(parts.filter_map(|part| part.records.as_deref()));
+        }
         let passed_on = |effect: &Effect| matches!(effect, Effect::Call { call: Call::Produce { .. }, .. });
         if effects.iter().any(passed_on) {
             return 0;
         }
-        let appends = effects.iter().filter_map(|effect| match effect {
-            Effect::Append { batch, .. } => name(&batch.header),
-            _ => None,
-        });
-        let appends: BTreeSet<_> = appends.collect();
+        let mut appends = BTreeSet::new();
+        for effect in effects {
+            if let Effect::Append { batch, .. } = effect {
+                appends.extend(name(&batch.header));
+            }
+        }
         let known = self.appended.borrow();
         let names = asked.into_iter().filter_map(|batch| Header::parse(batch).ok()).filter_map(|header| name(&header));
         names.filter(|name| known.contains(name) && !appends.contains(name)).count() as u64

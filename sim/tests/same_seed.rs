@@ -9,15 +9,15 @@ fn klamm_sim(arguments: &[&str]) -> Output {
 
 #[test]
 fn two_processes_trace_the_same() {
-    for seed in ["3", "44", "505", "6006"] {
-        let arguments = ["run", "--seed", seed, "--trace"];
+    for (engine, seed) in [("world", "3"), ("world", "44"), ("world", "505"), ("direct", "3"), ("direct", "44")] {
+        let arguments = ["run", "--engine", engine, "--seed", seed, "--trace"];
         let (one, other) = (klamm_sim(&arguments), klamm_sim(&arguments));
         let lines = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
         let (one, other) = (lines(&one), lines(&other));
-        assert!(one.lines().count() > 200, "seed {seed} does next to nothing:\n{one}");
+        assert!(one.lines().count() > 200, "{engine} seed {seed} does next to nothing:\n{one}");
         let differ = one.lines().zip(other.lines()).find(|(a, b)| a != b);
-        assert_eq!(differ, None, "seed {seed}");
-        assert_eq!(one, other, "seed {seed}: one trace is longer");
+        assert_eq!(differ, None, "{engine} seed {seed}");
+        assert_eq!(one, other, "{engine} seed {seed}: one trace is longer");
     }
 }
 

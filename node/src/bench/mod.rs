@@ -23,7 +23,7 @@ use report::{Figure, Sample};
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where data goes while it is measured; made, and emptied afterwards.
+    /// Where data goes while it is measured: made, so it must not be there, and removed afterwards.
     pub data: PathBuf,
     /// Pairs of rounds a figure.
     pub rounds: u32,
@@ -74,7 +74,7 @@ const PLANS: [Plan; 3] = [
 /// # Errors
 /// When a server cannot be started or spoken to.
 pub fn run(options: &Options) -> io::Result<()> {
-    std::fs::create_dir_all(&options.data)?;
+    std::fs::create_dir(&options.data)?;
     report::heading(options);
     for plan in &PLANS {
         if options.only.as_deref().is_some_and(|only| !plan.name.contains(only)) {

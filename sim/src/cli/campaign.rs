@@ -117,12 +117,12 @@ impl Tally {
         }
         println!("{report}\n");
         self.failures.push(code);
-        self.first.get_or_insert_with(|| match &report.verdict {
-            Verdict::Unsafe(violation) => violation.property.to_owned(),
-            Verdict::Stuck(_) => "stuck".to_owned(),
-            Verdict::Inconclusive(_) => "inconclusive".to_owned(),
-            Verdict::Clean => "different".to_owned(),
-        });
+        let tripped = match &report.verdict {
+            Verdict::Unsafe(violation) => Some(violation.property.to_owned()),
+            Verdict::Stuck(_) => Some("stuck".to_owned()),
+            Verdict::Inconclusive(_) | Verdict::Clean => None,
+        };
+        self.first = self.first.take().or(tripped);
         true
     }
 

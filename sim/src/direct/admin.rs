@@ -1,7 +1,7 @@
 //! Those who look after topics: one creates them, one watches them, one audits the end.
 //!
-//! `topics-stay`: a topic whose creation was acknowledged is in every Metadata answer to a later question, with its
-//! id and its partitions, whichever shard answers, crashes or not.
+//! `topics-stay`: a topic whose creation was acknowledged is in every Metadata answer to a later question, with its id and
+//! its partitions, whichever shard answers, crashes or not. (Being in one shard's Metadata promises nothing of others.)
 
 use std::collections::BTreeMap;
 
@@ -98,7 +98,7 @@ impl Role for Admin {
 }
 
 /// What was known when a Metadata request left must be in its answer.
-fn all_there(known: &[String], response: &MetadataResponse, ledger: &mut Ledger) -> Result<(), Violation> {
+fn all_there(known: &[String], response: &MetadataResponse, ledger: &Ledger) -> Result<(), Violation> {
     for name in known {
         let Some((id, partitions)) = ledger.topics.get(name).copied() else { continue };
         let found = response.topics.iter().find(|t| t.name.as_deref() == Some(name));
@@ -111,11 +111,6 @@ fn all_there(known: &[String], response: &MetadataResponse, ledger: &mut Ledger)
                 fact: format!("{name} was created with {partitions} partitions and id {id:?}"),
                 contradiction: format!("a later Metadata answer has {found:?}"),
             });
-        }
-    }
-    for topic in response.topics.iter().filter(|t| t.error_code == error::NONE) {
-        if let Some(name) = &topic.name {
-            ledger.topics.insert(name.clone(), (Some(topic.topic_id), topic.partitions.len()));
         }
     }
     Ok(())
@@ -196,7 +191,8 @@ impl Role for Watcher {
         match (asked, response) {
             (Watched::Topics(known), Response::Metadata(r)) => {
                 all_there(&known, &r, cx.ledger)?;
-                self.to_make.retain(|name| !cx.ledger.topics.contains_key(name));
+                let there = |name: &String| r.topics.iter().any(|t| t.name.as_ref() == Some(name) && t.error_code == 0);
+                self.to_make.retain(|name| !there(name));
                 Ok(())
             }
             (Watched::ProducerId, Response::InitProducerId(r)) if r.error_code == error::NONE => {

@@ -229,6 +229,10 @@ impl Sim {
 
     fn dispatch(&mut self, shard: u16, effect: Effect) {
         let life = self.broker.life;
+        if let Effect::Append { log, leader_epoch, .. } = &effect {
+            let verdict = self.epochs.appended(*log, *leader_epoch, life);
+            self.check(verdict);
+        }
         match effect {
             Effect::Open { .. }
             | Effect::Append { .. }

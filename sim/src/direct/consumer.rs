@@ -1,5 +1,6 @@
 //! A consumer of everything: long polls over all partitions from the beginning, jumps back now and then, asks for offsets.
 //!
+//! `first-batch-given`: the first partition asked for that has anything gives a whole batch, whatever the limits (KIP-74).
 //! `gapless-reads`: what is read begins exactly where it was asked for. `ends-rise`: the high watermark and the latest
 //! offset that one client is told never fall, crashes or not. `never-diverges`: the log never claims to have branched off
 //! before what was read of it (KIP-595), since nothing that was read is ever cut.
@@ -174,6 +175,7 @@ impl Consumer {
         response: &FetchResponse,
         cx: &mut Cx<'_>,
     ) -> Result<(), Violation> {
+        let mut first = true;
         for ((at, from, known), data) in asked.iter().zip(fetched(response)) {
             let place = &mut self.places[*at];
             match data.error_code {
@@ -201,6 +203,18 @@ impl Consumer {
             }
             place.rises_to(data.high_watermark)?;
             let (read, epoch) = values(&place.partition, *from, data)?;
+            let has = data.high_watermark > *from;
+            if has && first && read.is_empty() {
+                return Err(Violation {
+                    property: "first-batch-given",
+                    fact: format!(
+                        "{:?} is read at {from}, and committed up to {}",
+                        place.partition, data.high_watermark
+                    ),
+                    contradiction: "nothing comes, of this or of any partition before it".into(),
+                });
+            }
+            first &= !has;
             for (offset, value) in read {
                 cx.history.read(&place.partition, offset, value)?;
                 (place.position, place.epoch) = (offset + 1, epoch);

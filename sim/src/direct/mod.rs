@@ -14,6 +14,7 @@ mod consumer;
 mod digest;
 mod disk;
 mod durable;
+mod epochs;
 mod heap;
 mod net;
 mod params;
@@ -34,6 +35,7 @@ use broker::Broker;
 use client::{Actor, Client, Cx, Do, Ledger};
 use consumer::Consumer;
 use digest::Digest;
+use epochs::Epochs;
 use heap::Heap;
 use net::{Net, ToBroker, ToClient};
 pub use params::Canary;
@@ -122,6 +124,7 @@ struct Sim {
     timers: Vec<u64>,
     ledger: Ledger,
     history: History,
+    epochs: Epochs,
     violation: Option<Violation>,
     steps: u64,
     digest: Digest,
@@ -163,6 +166,7 @@ impl Sim {
             timers: Vec::new(),
             ledger: Ledger::default(),
             history: History::default(),
+            epochs: Epochs::default(),
             violation: None,
             steps: 0,
             digest: Digest::default(),
@@ -417,7 +421,9 @@ impl Sim {
         if let Some(who) = self.actors.iter().find_map(|a| a.owes()) {
             return Verdict::Stuck(format!("nothing is left to happen, and {who}"));
         }
-        for (partition, log) in std::mem::take(&mut self.ledger.read_back) {
+        // A partition that nobody could read back held nothing, or what it held is lost.
+        for partition in producer::partitions(&self.params) {
+            let log = self.ledger.read_back.remove(&partition).unwrap_or_default();
             let verdict = self.history.finally(&partition, &log);
             self.check(verdict);
         }

@@ -151,7 +151,7 @@ impl Params {
             plain: param("plain", &[0, 1, 2]),
             consumers: param("consumers", &[0, 1, 1, 2]),
             think: param("think", &[20, 50, 200, 800]) * MS,
-            mesh_delay: param("mesh delay", &[200, 2_000, 200_000, MS]),
+            mesh_delay: param("mesh delay", &[200, 20_000, MS, 30 * MS]),
             net_delay: param("net delay", &[50_000, 500_000, 20 * MS]),
             disk_delay: param("disk delay", &[20_000, 500_000, 5 * MS, 50 * MS]),
             request_timeout: param("request timeout", &[1, 3, 10]) * SECOND,

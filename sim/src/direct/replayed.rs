@@ -1,7 +1,9 @@
 //! `live-is-replayed`: a log's state in the shard equals what folding its batches on the disk gives.
 //!
-//! Covers epochs, producers, segments and ends: whatever recovery would find is what the shard already believes.
+//! Covers epochs, producers, segments and ends: whatever recovery would find is what the shard already believes. Both have
+//! [`Checkpoint::fold`] in common, so what must be true of any fold is checked beside it.
 
+use klamm_core::log::Checkpoint;
 use klamm_core::shard::Shard;
 
 use super::disk::Disk;
@@ -18,6 +20,18 @@ pub(super) fn check(shard: &Shard, disk: &Disk) -> Result<(), Violation> {
                 contradiction: format!("its batches fold to {folded:?}"),
             });
         }
+        if !rises(log.state()) {
+            return Err(Violation {
+                property: "live-is-replayed",
+                fact: format!("segments and epochs of {} rise, and only the last segment is empty", log.id()),
+                contradiction: format!("{:?}", log.state()),
+            });
+        }
     }
     Ok(())
+}
+
+fn rises(state: &Checkpoint) -> bool {
+    state.segments.windows(2).all(|two| two[0].base < two[1].base && two[0].bytes > 0)
+        && state.epochs.windows(2).all(|two| two[0].0 < two[1].0 && two[0].1 < two[1].1)
 }

@@ -1,0 +1,26 @@
+//! `one-leader-per-epoch`: what two lives of the broker append to a log bears different leader epochs, and epochs never
+//! fall along a log's life, even where a crash took what bore the last one. (Raft's election safety; KIP-101.)
+
+use std::collections::BTreeMap;
+
+use klamm_core::ids::{LeaderEpoch, LogId};
+
+use crate::report::Violation;
+
+/// The newest epoch that was appended to each log, and by which life.
+#[derive(Debug, Default)]
+pub(super) struct Epochs(BTreeMap<LogId, (LeaderEpoch, u32)>);
+
+impl Epochs {
+    /// A life appends.
+    pub(super) fn appended(&mut self, log: LogId, epoch: LeaderEpoch, life: u32) -> Result<(), Violation> {
+        match self.0.insert(log, (epoch, life)) {
+            Some((before, other)) if before > epoch || (before == epoch && other != life) => Err(Violation {
+                property: "one-leader-per-epoch",
+                fact: format!("life {other} appended to {log} in epoch {before}"),
+                contradiction: format!("life {life} does so in epoch {epoch}"),
+            }),
+            _ => Ok(()),
+        }
+    }
+}

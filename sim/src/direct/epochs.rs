@@ -24,3 +24,18 @@ impl Epochs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_of_another_life_trips() {
+        let log = LogId::METADATA;
+        let mut epochs = Epochs::default();
+        let mut append = |epoch, life| epochs.appended(log, LeaderEpoch(epoch), life).is_ok();
+        assert!(append(1, 1) && append(1, 1) && append(3, 2));
+        assert!(!append(3, 4), "led twice");
+        assert!(!append(2, 4), "an epoch falls");
+    }
+}

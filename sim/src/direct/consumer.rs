@@ -80,6 +80,9 @@ pub(super) fn values(partition: &Partition, at: i64, data: &PartitionData) -> Re
     Ok((values, epoch))
 }
 
+/// Questions in flight: an answer that is ready may have to wait for the one before it.
+const PIPELINED: usize = 2;
+
 #[derive(Debug)]
 struct Place {
     partition: Partition,
@@ -99,7 +102,8 @@ pub(super) struct Consumer {
     places: Vec<Place>,
     ids: BTreeMap<String, Uuid>,
     knows: bool,
-    waiting: bool,
+    /// Questions in flight, at most [`PIPELINED`].
+    waiting: usize,
     next_at: u64,
     draws: u64,
 }
@@ -108,17 +112,27 @@ pub(super) struct Consumer {
 #[derive(Debug)]
 pub(super) enum Asked {
     Metadata,
-    /// Place and position of each part, and whether its topic was known to exist.
-    Fetch(Vec<(usize, i64, bool)>),
-    /// The time asked for, at these places.
-    List(i64, Vec<usize>),
+    Fetch(Vec<Part>),
+    /// The time asked for, and of each place the end that was known then.
+    List(i64, Vec<i64>),
+}
+
+/// A part of a fetch.
+#[derive(Debug)]
+pub(super) struct Part {
+    place: usize,
+    from: i64,
+    /// Its topic was known to exist.
+    known: bool,
+    /// The end that was known then.
+    end: i64,
 }
 
 impl Consumer {
     pub(super) fn new(id: u64, params: &Params) -> Consumer {
         let place = |partition| Place { partition, position: 0, epoch: -1, leader_epoch: -1, end: 0 };
         let places = partitions(params).into_iter().map(place).collect();
-        Consumer { id, places, ids: BTreeMap::new(), knows: false, waiting: false, next_at: 0, draws: 0 }
+        Consumer { id, places, ids: BTreeMap::new(), knows: false, waiting: 0, next_at: 0, draws: 0 }
     }
 
     fn fetch(&mut self, key: u64, cx: &mut Cx<'_>) -> Ask<Asked> {
@@ -140,13 +154,17 @@ impl Consumer {
             fetch(&parts, if by_id { &self.ids } else { &none }, dice.pick("partition bytes", key, &[1, 500, 1 << 20]));
         request.max_bytes = dice.pick("fetch bytes", key, &[1, 1_000, 1 << 20]);
         request.min_bytes = dice.pick("least bytes", key, &[0, 1, 1, 1, 400, 100_000]);
-        request.max_wait_ms = dice.pick("fetch wait", key, &[100, 500, 500, 900]);
+        request.max_wait_ms = dice.pick("fetch wait", key, &[50, 100, 450, 450]);
         let epochs = dice.one_in("with epochs", key, 2);
         let sent = request.topics.iter_mut().flat_map(|t| &mut t.partitions);
         for (part, place) in sent.zip(&places).filter(|_| epochs) {
             (part.current_leader_epoch, part.last_fetched_epoch) = (place.leader_epoch, place.epoch);
         }
-        let asked = order.iter().zip(&places).map(|(at, p)| (*at, p.position, cx.knows(&p.partition))).collect();
+        let part = |(at, p): (&usize, &&Place)| {
+            let known = cx.knows(&p.partition);
+            Part { place: *at, from: p.position, known, end: p.end }
+        };
+        let asked = order.iter().zip(&places).map(part).collect();
         (request.into(), Some(Asked::Fetch(asked)))
     }
 
@@ -166,18 +184,13 @@ impl Consumer {
             }
         }
         let request = ListOffsetsRequest { topics, ..ListOffsetsRequest::default() };
-        (request.into(), Some(Asked::List(timestamp, (0..self.places.len()).collect())))
+        (request.into(), Some(Asked::List(timestamp, self.places.iter().map(|p| p.end).collect())))
     }
 
-    fn took(
-        &mut self,
-        asked: &[(usize, i64, bool)],
-        response: &FetchResponse,
-        cx: &mut Cx<'_>,
-    ) -> Result<(), Violation> {
+    fn took(&mut self, asked: &[Part], response: &FetchResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {
         let mut first = true;
-        for ((at, from, known), data) in asked.iter().zip(fetched(response)) {
-            let place = &mut self.places[*at];
+        for (Part { place, from, known, end }, data) in asked.iter().zip(fetched(response)) {
+            let place = &mut self.places[*place];
             match data.error_code {
                 error::NONE => {}
                 error::UNKNOWN_TOPIC_OR_PARTITION | error::UNKNOWN_TOPIC_ID if *known => {
@@ -201,7 +214,7 @@ impl Consumer {
                     contradiction: format!("it says that it branched off: {:?}", data.diverging_epoch),
                 });
             }
-            place.rises_to(data.high_watermark)?;
+            place.rises(*end, data.high_watermark)?;
             let (read, epoch) = values(&place.partition, *from, data)?;
             let has = data.high_watermark > *from;
             if has && first && read.is_empty() {
@@ -225,15 +238,16 @@ impl Consumer {
 }
 
 impl Place {
-    fn rises_to(&mut self, end: i64) -> Result<(), Violation> {
-        if end < self.end {
+    /// An end is told to who knew of another one when it asked.
+    fn rises(&mut self, known: i64, end: i64) -> Result<(), Violation> {
+        if end < known {
             return Err(Violation {
                 property: "ends-rise",
-                fact: format!("{:?} ended at {}", self.partition, self.end),
-                contradiction: format!("and now at {end}"),
+                fact: format!("{:?} ended at {known}", self.partition),
+                contradiction: format!("asked again, it ends at {end}"),
             });
         }
-        self.end = end;
+        self.end = self.end.max(end);
         Ok(())
     }
 }
@@ -242,10 +256,10 @@ impl Role for Consumer {
     type Asked = Asked;
 
     fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Asked>> {
-        if self.waiting || cx.stopping || cx.now < self.next_at {
+        if self.waiting >= PIPELINED || cx.stopping || cx.now < self.next_at {
             return Vec::new();
         }
-        self.waiting = true;
+        self.waiting += 1;
         self.draws += 1;
         let key = self.id << 40 | self.draws;
         if !self.knows {
@@ -255,7 +269,7 @@ impl Role for Consumer {
     }
 
     fn answered(&mut self, asked: Asked, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
-        self.waiting = false;
+        self.waiting -= 1;
         match (asked, response) {
             (Asked::Metadata, Response::Metadata(r)) => {
                 self.knows = true;
@@ -273,10 +287,11 @@ impl Role for Consumer {
                 Ok(())
             }
             (Asked::Fetch(asked), Response::Fetch(r)) => self.took(&asked, &r, cx),
-            (Asked::List(timestamp, places), Response::ListOffsets(r)) => {
-                for (at, part) in places.iter().zip(r.topics.iter().flat_map(|t| &t.partitions)) {
+            (Asked::List(timestamp, ends), Response::ListOffsets(r)) => {
+                let parts = r.topics.iter().flat_map(|t| &t.partitions);
+                for ((place, known), part) in self.places.iter_mut().zip(ends).zip(parts) {
                     match part.error_code {
-                        error::NONE if timestamp == list_offsets::LATEST => self.places[*at].rises_to(part.offset)?,
+                        error::NONE if timestamp == list_offsets::LATEST => place.rises(known, part.offset)?,
                         error::NONE => {}
                         code if retriable(code) => self.next_at = cx.now + 150 * MS,
                         code => return Err(odd_error("a list-offsets", code)),
@@ -289,12 +304,12 @@ impl Role for Consumer {
     }
 
     fn lost(&mut self, _cx: &mut Cx<'_>) {
-        self.waiting = false;
+        self.waiting = 0;
         self.knows = false;
     }
 
     fn next(&self, cx: &Cx<'_>) -> Option<u64> {
-        (!cx.stopping && !self.waiting).then_some(self.next_at)
+        (!cx.stopping && self.waiting < PIPELINED).then_some(self.next_at)
     }
 
     fn owes(&self) -> Option<String> {

@@ -1,7 +1,7 @@
 //! A consumer of everything: long polls over all partitions from the beginning, jumps back now and then, asks for offsets.
 //!
 //! `first-batch-given`: the first partition asked for that has anything gives a whole batch, whatever the limits (KIP-74).
-//! `gapless-reads`: what is read begins exactly where it was asked for. `ends-rise`: the high watermark and the latest
+//! `no-gaps`: what is read begins exactly where it was asked for. `end-never-falls`: the high watermark and the latest
 //! offset that one client is told never fall, crashes or not. `never-diverges`: the log never claims to have branched off
 //! before what was read of it (KIP-595), since nothing that was read is ever cut.
 
@@ -53,7 +53,7 @@ pub(super) type Values = (Vec<(i64, u64)>, i32);
 pub(super) fn values(partition: &Partition, at: i64, data: &PartitionData) -> Result<Values, Violation> {
     let Records::Bytes(bytes) = &data.records else { return Ok((Vec::new(), -1)) };
     let odd = |what: String| Violation {
-        property: "gapless-reads",
+        property: "no-gaps",
         fact: format!("{partition:?} is read at {at}"),
         contradiction: what,
     };
@@ -242,7 +242,7 @@ impl Place {
     fn rises(&mut self, known: i64, end: i64) -> Result<(), Violation> {
         if end < known {
             return Err(Violation {
-                property: "ends-rise",
+                property: "end-never-falls",
                 fact: format!("{:?} ended at {known}", self.partition),
                 contradiction: format!("asked again, it ends at {end}"),
             });

@@ -1,7 +1,7 @@
 //! Producers. The idempotent one (KIP-98) keeps at most five batches in flight to a partition and sends a batch again, with
 //! its sequence, until it is acknowledged or too old; then it starts anew with another id. The plain one sends once.
 //!
-//! `gapless-sequences`: a producer whose earlier batch was acknowledged is never told that its next one is out of order.
+//! `sequences-kept`: a producer whose earlier batch was acknowledged is never told that its next one is out of order.
 
 use std::collections::VecDeque;
 
@@ -230,7 +230,7 @@ impl Idempotent {
                 }
                 error::OUT_OF_ORDER_SEQUENCE_NUMBER if index == 0 && *sequence > 0 => {
                     return Err(Violation {
-                        property: "gapless-sequences",
+                        property: "sequences-kept",
                         fact: format!("all before sequence {sequence} to {:?} is acknowledged", lane.partition),
                         contradiction: "that sequence is refused as out of order".into(),
                     });
@@ -389,7 +389,7 @@ impl Role for Plain {
             match code {
                 error::NONE if asked.corrupt => {
                     return Err(Violation {
-                        property: "corrupt-refused",
+                        property: "bad-batches-refused",
                         fact: format!("a batch to {partition:?} had a bit flipped after its checksum was made"),
                         contradiction: format!("it is acknowledged at {base}"),
                     });

@@ -1,7 +1,8 @@
 //! Those who look after topics: one creates them, one watches them, one audits the end.
 //!
-//! `topics-stay`: a topic whose creation was acknowledged is in every Metadata answer to a later question, with its id and
-//! its partitions, whichever shard answers, crashes or not. (Being in one shard's Metadata promises nothing of others.)
+//! `topics-stay`: a topic whose creation was acknowledged is in every Metadata answer to a later question, with its id
+//! and its partitions, whichever shard answers, crashes or not. (Being in one shard's Metadata promises nothing of
+//! others.)
 
 use std::collections::BTreeMap;
 
@@ -125,8 +126,8 @@ pub(super) fn everything() -> MetadataRequest {
     MetadataRequest { topics: None, allow_auto_topic_creation: false, ..MetadataRequest::default() }
 }
 
-/// Asks for all metadata, again and again, and at once when a topic is new: whichever shard answers, it must know of it.
-/// First asks for the topics that are made by being asked for.
+/// Asks for all metadata, again and again, and at once when a topic is new: whichever shard answers, it must know of
+/// it. First asks for the topics that are made by being asked for.
 #[derive(Debug)]
 pub(super) struct Watcher {
     id: u64,

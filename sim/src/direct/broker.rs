@@ -1,8 +1,8 @@
 //! One broker around real shards: steps them, does what they want, loses them in a crash.
 //!
-//! Plays the host by the rules of [`klamm_core::effect`]: recovery before anything else, Done in order, ranges turned into
-//! bytes when an answer is dispatched, messages between shards lossless and in order (answers that carry bytes may fall
-//! behind others). Decides nothing.
+//! Plays the host by the rules of [`klamm_core::effect`]: recovery before anything else, Done in order, ranges turned
+//! into bytes when an answer is dispatched, messages between shards lossless and in order (answers that carry bytes may
+//! fall behind others). Decides nothing.
 
 use std::collections::BTreeMap;
 use std::mem;

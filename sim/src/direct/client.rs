@@ -2,7 +2,8 @@
 //!
 //! A client is a step function, like a shard: it hears something, or its timer, and says what it wants. Answers of one
 //! connection come in the order of the requests (`answers-in-order`); a request without an answer in time ends the
-//! connection, as in every client of Kafka. `all-answered`: where nothing can have gone wrong, none is without an answer.
+//! connection, as in every client of Kafka. `all-answered`: where nothing can have gone wrong, none is without an
+//! answer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -1,9 +1,10 @@
-//! A consumer of everything: long polls over all partitions from the beginning, jumps back now and then, asks for offsets.
+//! A consumer of everything: long polls over all partitions from the beginning, jumps back now and then, asks for
+//! offsets.
 //!
-//! `first-batch-given`: the first partition asked for that has anything gives a whole batch, whatever the limits (KIP-74).
-//! `no-gaps`: what is read begins exactly where it was asked for. `end-never-falls`: the high watermark and the latest
-//! offset that one client is told never fall, crashes or not. `never-diverges`: the log never claims to have branched off
-//! before what was read of it (KIP-595), since nothing that was read is ever cut.
+//! `first-batch-given`: the first partition asked for that has anything gives a whole batch, whatever the limits
+//! (KIP-74). `no-gaps`: what is read begins exactly where it was asked for. `end-never-falls`: the high watermark and
+//! the latest offset that one client is told never fall, crashes or not. `never-diverges`: the log never claims to have
+//! branched off before what was read of it (KIP-595), since nothing that was read is ever cut.
 
 use std::collections::BTreeMap;
 

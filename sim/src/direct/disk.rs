@@ -1,9 +1,9 @@
 //! The model disk: per log a list of batches, of which a prefix is in the page cache and a shorter one on the device.
 //!
-//! Changes of a log end in order; appends that wait while others are under way are written, and synced, together. A crash
-//! keeps a prefix, never a batch without those before it: recovery of the real store cuts there. A failed sync proves
-//! nothing about what it covered, neither then nor when it is read again. Recovery makes durable all that it reports.
-//! Knows no files: torn headers, directories and indexes are the `world` engine's.
+//! Changes of a log end in order; appends that wait while others are under way are written, and synced, together. A
+//! crash keeps a prefix, never a batch without those before it: recovery of the real store cuts there. A failed sync
+//! proves nothing about what it covered, neither then nor when it is read again. Recovery makes durable all that it
+//! reports. Knows no files: torn headers, directories and indexes are the `world` engine's.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -147,7 +147,8 @@ impl Disk {
         delay + if stalls { self.dice.between("stall", key, 100 * MS, 5 * SECOND) } else { 0 }
     }
 
-    /// What was under way at a log ends. Gives what the shard is told, and how long the next group takes, if there is one.
+    /// What was under way at a log ends. Gives what the shard is told, and how long the next group takes, if there is
+    /// one.
     pub(super) fn end(&mut self, id: LogId) -> (Vec<Input>, Option<u64>) {
         let (dice, faults, canary) = (self.dice, self.faults, self.canary);
         let it = self.logs.get_mut(&id).expect("a log with changes exists");

@@ -1,7 +1,7 @@
 //! What is still to happen, by time. Popping is the time jump.
 //!
-//! Events of one instant leave in the order in which they were pushed. The heap holds names of slots only, so that moving
-//! its entries costs the same whatever an event carries.
+//! Events of one instant leave in the order in which they were pushed. The heap holds names of slots only, so that
+//! moving its entries costs the same whatever an event carries.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -4,8 +4,8 @@
 //! disk is a list of batches for each log. What that hides (bytes on the wire, files, torn headers) is the `world`
 //! engine's; what it buys is breadth: thousands of simulated seconds a second, and faults as fine as a nanosecond.
 //!
-//! A run works and breaks until its duration is over, then heals (no more faults, one last restart, all that clients are
-//! owed is answered), then is read back. Each of the two last phases ends when nothing at all is left to happen.
+//! A run works and breaks until its duration is over, then heals (no more faults, one last restart, all that clients
+//! are owed is answered), then is read back. Each of the two last phases ends when nothing at all is left to happen.
 
 mod admin;
 mod broker;

@@ -1,4 +1,5 @@
-//! What a seed makes of a run: sizes, speeds and faults, each on or off, each at a drawn rate (swarm testing, Groce 2012).
+//! What a seed makes of a run: sizes, speeds and faults, each on or off, each at a drawn rate (swarm testing, Groce
+//! 2012).
 //!
 //! Every draw has a key of its own, so that adding one moves no other.
 

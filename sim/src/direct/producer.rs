@@ -1,5 +1,6 @@
-//! Producers. The idempotent one (KIP-98) keeps at most five batches in flight to a partition and sends a batch again, with
-//! its sequence, until it is acknowledged or too old; then it starts anew with another id. The plain one sends once.
+//! Producers. The idempotent one (KIP-98) keeps at most five batches in flight to a partition and sends a batch again,
+//! with its sequence, until it is acknowledged or too old; then it starts anew with another id. The plain one sends
+//! once.
 //!
 //! `sequences-kept`: a producer whose earlier batch was acknowledged is never told that its next one is out of order.
 
@@ -65,8 +66,8 @@ pub(super) fn partitions(params: &Params) -> Vec<Partition> {
     params.topics.iter().flat_map(|t| (0..t.partitions).map(|p| (t.name.clone(), p))).collect()
 }
 
-/// Whether an error says that another attempt may succeed. Here no leader ever moves: the one broker serves only once it
-/// leads everything, and what it does not know yet it waits for.
+/// Whether an error says that another attempt may succeed. Here no leader ever moves: the one broker serves only once
+/// it leads everything, and what it does not know yet it waits for.
 pub(super) fn retriable(code: i16) -> bool {
     matches!(
         code,

@@ -1,7 +1,7 @@
 //! `live-is-replayed`: a log's state in the shard equals what folding its batches on the disk gives.
 //!
-//! Covers epochs, producers, segments and ends: whatever recovery would find is what the shard already believes. Both have
-//! [`Checkpoint::fold`] in common, so what must be true of any fold is checked beside it.
+//! Covers epochs, producers, segments and ends: whatever recovery would find is what the shard already believes. Both
+//! have [`Checkpoint::fold`] in common, so what must be true of any fold is checked beside it.
 
 use klamm_core::log::Checkpoint;
 use klamm_core::shard::Shard;

@@ -194,6 +194,12 @@ fn a_lease_that_meets_a_truncation_has_the_old_bytes_or_none() {
                 yield_now().await;
             }
             store.logs.change(model.truncate(Offset(2)));
+            let kept = model.now().read(Offset(1), Offset(2), u32::MAX).0;
+            for _ in 0..seed % 50 {
+                // What is asked for from now on is below the cut, and given while it is made.
+                let lease = store.logs.lease(model.log, Offset(1), Offset(2), u32::MAX).await.unwrap();
+                assert!(store.bytes(&lease).await == kept, "seed {seed}");
+            }
             model.epoch.0 += 1;
             for _ in 0..8 {
                 store.append(&mut model, 1, 900, false, 4000).await;

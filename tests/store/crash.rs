@@ -149,7 +149,7 @@ impl Tape {
 
     /// A recovery that is cut short, by power or by a kill, and then a whole one: what the first reported stays.
     fn cut_short(&self, disk: &Device, calls: usize, end: End, rng: &mut Rng) {
-        let (rounds, seed) = (rng.below(60) as usize, rng.draw());
+        let (rounds, seed) = (rng.below(40) as usize, rng.draw());
         let reported: Rc<RefCell<Vec<(LogId, Found)>>> = Rc::default();
         let told = reported.clone();
         let told = Rc::new(move |input: &Input| {
@@ -189,7 +189,10 @@ impl Tape {
                 if way == 0 {
                     self.go_on(&disk, &at, &seen, seed);
                 }
-                self.cut_short(&device(dead), calls, end, &mut rng);
+                // After a kill the page cache shows what the device may not have: more can go wrong.
+                for _ in 0..if end == End::Kill { 4 } else { 1 } {
+                    self.cut_short(&device(dead.clone()), calls, end, &mut rng);
+                }
             }
         }
     }

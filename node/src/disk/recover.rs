@@ -259,8 +259,9 @@ impl<D: Disk> Logs<D> {
             }
             all.push(scanned);
         }
-        if state.at < marks.flushed {
-            let text = format!("ends at {}, but was durable up to {}", state.at, marks.flushed);
+        let durable = marks.flushed.max(state.log_start_offset);
+        if state.at < durable {
+            let text = format!("ends at {}, but was durable up to {durable}", state.at);
             return Err(corrupt(folder, &text));
         }
         Ok(all)

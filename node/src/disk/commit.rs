@@ -11,6 +11,7 @@ use super::logs::Logs;
 use super::names::{INDEX, LOG, MARKS, STATE, TIMEINDEX, path};
 use super::segment::{Log, LogRef, Marks, Segment};
 use super::small;
+use super::tail::PREFIX;
 use crate::host::{Completion, Disk, Op};
 use bytes::Bytes;
 use klamm_core::effect::Input;
@@ -26,8 +27,13 @@ use tokio::task::{JoinHandle, spawn_local};
 pub(super) const GROUP_BYTES: u64 = 4 << 20;
 /// Batches written as one group: two slices each, and `IOV_MAX` is 1024.
 const GROUP_BATCHES: usize = 512;
-/// The least that is zero-filled ahead of a segment's batches; beyond it as much as there are batches.
+/// The least that is zero-filled ahead of a segment's batches.
 const LEAST_FILL: u64 = 64 << 10;
+/// So many groups like the last one are zero-filled ahead: their syncs then need not change the file's length, which
+/// takes a journal commit each.
+const GROUPS_AHEAD: u64 = 32;
+/// Larger groups are not filled ahead of: writing every byte twice would cost more than the commits that it saves.
+const MOST_FILLED: u64 = 32 << 10;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A change of a log that was not begun.
@@ -65,7 +71,7 @@ pub(super) struct Append {
     /// As stamped.
     pub(super) header: Header,
     /// The stamped bytes.
-    pub(super) prefix: Bytes,
+    pub(super) prefix: [u8; PREFIX],
     pub(super) rest: Bytes,
     pub(super) sync: bool,
     pub(super) roll: Option<Box<Checkpoint>>,
@@ -141,9 +147,10 @@ impl<D: Disk> Logs<D> {
         while let Some(work) = self.next(&log) {
             match work {
                 Work::Group(mut group) => {
+                    let bytes = size_of(&group);
                     let result = self.commit(&log, &mut group).await;
                     self.ended(&log, group, result);
-                    self.look_ahead(&log);
+                    self.look_ahead(&log, bytes);
                 }
                 Work::Alone(change) => self.perform(&log, change).await,
             }
@@ -190,8 +197,7 @@ impl<D: Disk> Logs<D> {
         if let Some(state) = group[0].roll.take() {
             self.roll(log, *state, sync).await?;
         }
-        let bytes: u64 = group.iter().map(|a| a.header.size() as u64).sum();
-        let end = log.borrow().active().bytes + bytes;
+        let end = log.borrow().active().bytes + size_of(group);
         if log.borrow().must_wait(end, sync) {
             self.rested(log).await?;
         }
@@ -206,7 +212,9 @@ impl<D: Disk> Logs<D> {
     }
 
     fn write(&self, file: D::File, at: u64, group: &[Append], sync: bool) -> Completion<D::File> {
-        let data = group.iter().flat_map(|a| [a.prefix.clone(), a.rest.clone()]).collect();
+        let prefixes: Vec<u8> = group.iter().flat_map(|a| a.prefix).collect();
+        let mut prefixes = Bytes::from(prefixes);
+        let data = group.iter().flat_map(|a| [prefixes.split_to(PREFIX), a.rest.clone()]).collect();
         self.disk().submit(Op::Write { file, at, data, sync })
     }
 
@@ -336,8 +344,8 @@ impl<D: Disk> Logs<D> {
         Ok(())
     }
 
-    /// After a group: zeros ahead of the next ones, where groups are synced, and marks when they are due.
-    fn look_ahead(&self, log: &LogRef<D::File>) {
+    /// After a group of `bytes`: zeros ahead of the next ones, where groups are small and synced, and marks when due.
+    fn look_ahead(&self, log: &LogRef<D::File>, bytes: u64) {
         let it = log.borrow();
         let synced = it.synced == it.written && it.dead.is_none();
         if !synced || it.chore.as_ref().is_some_and(|c| !c.task.is_finished()) {
@@ -345,8 +353,9 @@ impl<D: Disk> Logs<D> {
         }
         let options = self.options();
         let segment = it.active();
-        let step = segment.bytes.max(LEAST_FILL).min(options.zero_fill);
-        let fill = (segment.length - segment.bytes < step / 4).then_some((segment.base, segment.length, step));
+        let step = (bytes * GROUPS_AHEAD).max(LEAST_FILL).min(options.zero_fill);
+        let near = bytes <= MOST_FILLED && segment.length - segment.bytes < step / 4;
+        let fill = near.then_some((segment.base, segment.length, step));
         let due = !it.marks.strict || it.unmarked >= options.mark_every;
         let marks = due.then_some(Marks { strict: true, flushed: it.synced, ..it.marks });
         drop(it);
@@ -424,6 +433,10 @@ impl<F> Log<F> {
             Kind::Index => false,
         }
     }
+}
+
+fn size_of(group: &[Append]) -> u64 {
+    group.iter().map(|a| a.header.size() as u64).sum()
 }
 
 fn at_path(path: &str, error: io::Error) -> io::Error {

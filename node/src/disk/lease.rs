@@ -96,7 +96,7 @@ impl<F> Loan<F> {
                 break;
             }
             self.count(entry.size(), entry.size());
-            self.lease.pieces.push(Piece::Bytes(entry.prefix.clone()));
+            self.lease.pieces.push(Piece::Bytes(Bytes::copy_from_slice(&entry.prefix)));
             self.lease.pieces.push(Piece::Bytes(entry.rest.clone()));
         }
         true

@@ -10,7 +10,6 @@ use super::names::{LOG, path};
 use super::segment::{Log, LogRef, Segment};
 use super::tail::{Entry, Recent};
 use crate::host::Disk;
-use bytes::Bytes;
 use klamm_core::effect::{Effect, Input};
 use klamm_core::ids::{LogId, Offset};
 use std::cell::{Cell, RefCell};
@@ -42,7 +41,7 @@ impl Options {
     pub fn new(crc: fn(&[u8]) -> u32) -> Options {
         Options {
             crc,
-            zero_fill: 4 << 20,
+            zero_fill: 1 << 20,
             mark_every: 16 << 20,
             log_tail_bytes: 256 << 10,
             shard_tail_bytes: 64 << 20,
@@ -102,7 +101,6 @@ impl<D: Disk> Logs<D> {
             Effect::Append { log, seq, offset, leader_epoch, batch, sync, roll } => {
                 let header = batch.stamped_header(offset, leader_epoch);
                 let (prefix, rest) = batch.stamp(offset, leader_epoch);
-                let prefix = Bytes::copy_from_slice(&prefix);
                 (log, Change::Append(Append { seq, header, prefix, rest, sync, roll }))
             }
             Effect::Open { log, seq, name } => {
@@ -180,7 +178,7 @@ impl<D: Disk> Logs<D> {
         let (base, last) = (append.header.base_offset, append.header.last_offset());
         assert_eq!(base, log.end, "{}: appended at {base}, but the log ends at {}", log.id, log.end);
         log.end = append.header.next_offset();
-        let entry = Entry { seq: append.seq, base, last, prefix: append.prefix.clone(), rest: append.rest.clone() };
+        let entry = Entry { seq: append.seq, base, last, prefix: append.prefix, rest: append.rest.clone() };
         self.0.tail_bytes.set(self.0.tail_bytes.get() + entry.size());
         log.tail.push(entry);
         let id = log.id;

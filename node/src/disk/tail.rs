@@ -7,21 +7,24 @@ use bytes::Bytes;
 use klamm_core::ids::{Offset, Seq};
 use std::collections::{BTreeMap, VecDeque};
 
+/// Bytes of a batch that hold what the broker stamps: base offset, length, leader epoch.
+pub(super) const PREFIX: usize = 16;
+
 /// A batch, stamped.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) seq: Seq,
     pub(super) base: Offset,
     pub(super) last: Offset,
-    /// Its first 16 bytes.
-    pub(super) prefix: Bytes,
+    /// Its first bytes.
+    pub(super) prefix: [u8; PREFIX],
     /// The others.
     pub(super) rest: Bytes,
 }
 
 impl Entry {
     pub(super) fn size(&self) -> u64 {
-        (self.prefix.len() + self.rest.len()) as u64
+        (PREFIX + self.rest.len()) as u64
     }
 }
 

@@ -164,7 +164,7 @@ impl<D: Disk, C: Clock> Host<D, C> {
         }
     }
 
-    /// Steps everything that waits, and the deadline if it has come.
+    /// Steps everything that waits, and the deadline if it has come: one turn, one time.
     fn turn(&mut self) {
         while let Some(done) = self.tasks.try_join_next() {
             reap(done);
@@ -172,17 +172,17 @@ impl<D: Disk, C: Clock> Host<D, C> {
         while let Some(message) = self.mesh.try_receive() {
             self.receive(message);
         }
+        let now = self.shared.clock.now();
         for _ in 0..TURN {
             let Some(input) = self.shared.mailbox.take() else { break };
-            self.step(input);
+            self.step(now, input);
         }
-        let now = self.shared.clock.now().monotonic;
-        if self.shard.deadline().is_some_and(|deadline| deadline <= now) {
-            self.step(Input::Tick);
+        if self.shard.deadline().is_some_and(|deadline| deadline <= now.monotonic) {
+            self.step(now, Input::Tick);
         }
     }
 
-    fn step(&mut self, input: Input) {
+    fn step(&mut self, now: Now, input: Input) {
         if let Input::Request { conn, .. } = &input
             && !self.connections.contains_key(conn)
         {
@@ -191,7 +191,6 @@ impl<D: Disk, C: Clock> Host<D, C> {
         if let Input::Closed { conn } = &input {
             self.connections.remove(conn);
         }
-        let now = self.shared.clock.now();
         let seen = self.observer.is_some().then(|| input.clone());
         let mut effects = mem::take(&mut self.effects);
         self.shard.step(now, input, &mut effects);

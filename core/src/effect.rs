@@ -1,7 +1,7 @@
 //! The values that cross the seam: what a shard is told ([`Input`]) and what it wants done ([`Effect`]).
 //!
-//! Every effect that changes a log carries a `seq` of that log's FIFO and is ended by exactly one `Done` or `Failed`
-//! with that number, in order; after a `Failed` the log takes no further change in this life. A fetch answer leaves as
+//! Every effect that changes a log carries a `seq` of that log's FIFO. Changes end in order, each once: by a `Done` with
+//! its number or a later one, or by a `Failed` with its number; after a `Failed` the log takes no further change in this life. A fetch answer leaves as
 //! offset [`Range`]s; the host of the owning shard turns them into bytes.
 
 use alloc::boxed::Box;
@@ -65,11 +65,11 @@ pub enum Input {
         /// What it says.
         answer: Answer,
     },
-    /// A change of a log is done, as durably as it was asked to be.
+    /// A change of a log, and every one before it, is done, as durably as it was asked to be.
     Done {
         /// The log.
         log: LogId,
-        /// Which change.
+        /// Up to which change.
         seq: Seq,
     },
     /// A change of a log failed: final, the log is offline.

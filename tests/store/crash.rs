@@ -63,7 +63,9 @@ fn record(seed: u64, script: impl AsyncFnOnce(&mut Scribe, &Store<klamm_sim::dis
         let told = move |input: &Input| {
             let calls = device.disk().recording().unwrap().len();
             match input {
-                Input::Done { log, .. } => ended.borrow_mut().entry(*log).or_default().push(calls),
+                Input::Done { log, seq } => {
+                    ended.borrow_mut().entry(*log).or_default().resize(seq.0 as usize + 1, calls);
+                }
                 other => panic!("{other:?}"),
             }
         };

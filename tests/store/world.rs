@@ -54,7 +54,13 @@ impl<D: Disk> Store<D> {
                 Input::Recovered { log, name, found: result } => {
                     found.borrow_mut().push((log, name, result.map(|found| *found)));
                 }
-                Input::Done { log, seq } => over.borrow_mut().entry(log).or_default().push((seq.0, None)),
+                Input::Done { log, seq } => {
+                    let mut over = over.borrow_mut();
+                    let ended = over.entry(log).or_default();
+                    let first = ended.len() as u64;
+                    assert!(first <= seq.0, "{log}: {seq} ends twice");
+                    ended.extend((first..=seq.0).map(|seq| (seq, None)));
+                }
                 Input::Failed { log, seq, error } => {
                     over.borrow_mut().entry(log).or_default().push((seq.0, Some(error)));
                 }

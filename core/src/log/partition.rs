@@ -174,18 +174,21 @@ impl Log {
         seq
     }
 
-    /// A change is done. Changes end in order.
+    /// Every change up to this one is done. Changes end in order.
     ///
     /// # Panics
     /// When the host ends another change than the oldest.
     pub fn done(&mut self, seq: Seq) {
         assert!(self.offline.is_none(), "{}: {seq} done after a failure", self.id);
-        let oldest = self.pending.pop_front().expect("only a pending change is done");
-        assert_eq!(oldest.seq, seq, "{}: changes end in order", self.id);
-        if let Some(end) = oldest.end {
-            assert!(end > self.flushed_offset, "{}: flushed {end} after {}", self.id, self.flushed_offset);
-            self.flushed_offset = end;
+        let mut last = None;
+        while let Some(change) = self.pending.pop_front_if(|change| change.seq <= seq) {
+            last = Some(change.seq);
+            if let Some(end) = change.end {
+                assert!(end > self.flushed_offset, "{}: flushed {end} after {}", self.id, self.flushed_offset);
+                self.flushed_offset = end;
+            }
         }
+        assert_eq!(last, Some(seq), "{}: changes end in order, each once", self.id);
         self.holds();
     }
 

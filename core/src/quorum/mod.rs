@@ -74,7 +74,7 @@ impl Quorum {
     pub fn persisted(&mut self, seq: Seq) -> bool {
         let me = self.me;
         match &mut self.role {
-            Role::Candidate { granted, ballot } if *ballot == seq => granted.insert(me),
+            Role::Candidate { granted, ballot } if *ballot <= seq => granted.insert(me),
             Role::Candidate { .. } | Role::Unattached | Role::Leader { .. } => false,
         }
     }

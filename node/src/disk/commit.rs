@@ -223,7 +223,7 @@ impl<D: Disk> Logs<D> {
         result.map(drop).map_err(|error| at_path(&path(&log.borrow().folder, log.borrow().active().base, LOG), error))
     }
 
-    /// Ends a group: Done for each of it, or Failed and the log is dead.
+    /// Ends a group: one Done, or Failed for each of it and the log is dead.
     fn ended(&self, log: &LogRef<D::File>, group: Vec<Append>, result: io::Result<()>) {
         let error = match result {
             Ok(()) => {
@@ -231,7 +231,7 @@ impl<D: Disk> Logs<D> {
                 log.borrow_mut().land(group.iter().map(|a| (a.seq, a.header)), synced);
                 self.evict_tails(log);
                 let id = log.borrow().id;
-                return group.iter().for_each(|a| self.emit(Input::Done { log: id, seq: a.seq }));
+                return self.done(id, group.last().expect("a group has a batch").seq);
             }
             Err(error) => error.to_string(),
         };

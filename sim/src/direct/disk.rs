@@ -172,8 +172,8 @@ impl Disk {
             return (failed.map(|(seq, _)| Input::Failed { log: id, seq, error: error.into() }).collect(), None);
         }
         let more = !it.queue.is_empty();
-        let done = ended.into_iter().map(|(seq, _)| Input::Done { log: id, seq }).collect();
-        (done, more.then(|| self.begin(id)))
+        let done = ended.last().map(|(seq, _)| Input::Done { log: id, seq: *seq });
+        (done.into_iter().collect(), more.then(|| self.begin(id)))
     }
 
     /// The broker is gone. With `power` the page cache is, too.

@@ -8,7 +8,7 @@ mod read;
 
 pub use read::{Reading, refused};
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::effect::Effect;
@@ -41,9 +41,9 @@ pub struct Replica {
     followers: BTreeMap<BrokerId, Offset>,
     high_watermark: Offset,
     /// Produces that wait for the high watermark.
-    on_committed: BTreeSet<(Offset, WaitId)>,
+    on_committed: Queue,
     /// Produces that wait for this replica's own disk (acks=1).
-    on_flushed: BTreeSet<(Offset, WaitId)>,
+    on_flushed: Queue,
     /// Fetches that wait for bytes.
     readers: BTreeSet<WaitId>,
 }
@@ -67,8 +67,8 @@ impl Replica {
             keeping,
             leading: None,
             followers: BTreeMap::new(),
-            on_committed: BTreeSet::new(),
-            on_flushed: BTreeSet::new(),
+            on_committed: Queue::default(),
+            on_flushed: Queue::default(),
             readers: BTreeSet::new(),
         }
     }
@@ -127,8 +127,8 @@ impl Replica {
 
     /// Every wait on this replica, taken out.
     pub fn abandon(&mut self) -> Vec<WaitId> {
-        let produces = core::mem::take(&mut self.on_committed).into_iter().chain(core::mem::take(&mut self.on_flushed));
-        let mut waits: Vec<WaitId> = produces.map(|(_, wait)| wait).collect();
+        let mut waits = self.on_committed.pop_reached(Offset(i64::MAX));
+        waits.extend(self.on_flushed.pop_reached(Offset(i64::MAX)));
         waits.extend(core::mem::take(&mut self.readers));
         waits
     }
@@ -176,11 +176,11 @@ impl Replica {
 
     /// Raises the high watermark; gives the waits that this may end.
     pub fn commit(&mut self, upto: Offset) -> Vec<WaitId> {
-        let mut due = pop_reached(&mut self.on_flushed, self.log.flushed_offset());
+        let mut due = self.on_flushed.pop_reached(self.log.flushed_offset());
         if upto > self.high_watermark && self.leading.is_some() {
             assert!(upto <= self.log.log_end_offset(), "{}: committed {upto} past the end", self.log.id());
             self.high_watermark = upto;
-            due.extend(pop_reached(&mut self.on_committed, upto));
+            due.extend(self.on_committed.pop_reached(upto));
             due.extend(self.readers.iter().copied());
         }
         due
@@ -195,7 +195,7 @@ impl Replica {
     /// Wakes a produce when [`Replica::reached`] becomes true.
     pub fn wake_at(&mut self, acks: i16, next: Offset, wait: WaitId) {
         let waits = if acks == 1 { &mut self.on_flushed } else { &mut self.on_committed };
-        waits.insert((next, wait));
+        waits.insert(next, wait);
     }
 
     /// Wakes a fetch whenever more is committed.
@@ -211,7 +211,7 @@ impl Replica {
     /// A produce gave up waiting.
     pub fn unwake(&mut self, acks: i16, next: Offset, wait: WaitId) {
         let waits = if acks == 1 { &mut self.on_flushed } else { &mut self.on_committed };
-        waits.remove(&(next, wait));
+        waits.remove(next, wait);
     }
 
     /// What is true of every replica after every step.
@@ -223,7 +223,7 @@ impl Replica {
         let (id, high, end) = (self.log.id(), self.high_watermark, self.log.log_end_offset());
         assert!(high <= end, "{id}: high watermark {high} past the end {end}");
         assert!(self.log.log_start_offset() <= high, "{id}: log start past the high watermark {high}");
-        let overdue = self.on_committed.first().filter(|(next, _)| *next <= high);
+        let overdue = self.on_committed.0.front().filter(|(next, _)| *next <= high);
         assert!(overdue.is_none(), "{id}: a produce waits for {overdue:?}, committed up to {high}");
     }
 
@@ -245,11 +245,28 @@ impl Replica {
     }
 }
 
-fn pop_reached(waits: &mut BTreeSet<(Offset, WaitId)>, upto: Offset) -> Vec<WaitId> {
-    let mut due = Vec::new();
-    while let Some(first) = waits.first().copied().filter(|(next, _)| *next <= upto) {
-        waits.remove(&first);
-        due.push(first.1);
+/// Produces by the offset that they wait for, lowest first. Nearly all come in that order.
+#[derive(Debug, Default)]
+struct Queue(VecDeque<(Offset, WaitId)>);
+
+impl Queue {
+    fn insert(&mut self, next: Offset, wait: WaitId) {
+        let at = if self.0.back().is_none_or(|last| *last < (next, wait)) {
+            self.0.len()
+        } else {
+            self.0.partition_point(|entry| *entry < (next, wait))
+        };
+        self.0.insert(at, (next, wait));
     }
-    due
+
+    fn remove(&mut self, next: Offset, wait: WaitId) {
+        if let Ok(at) = self.0.binary_search(&(next, wait)) {
+            self.0.remove(at);
+        }
+    }
+
+    fn pop_reached(&mut self, upto: Offset) -> Vec<WaitId> {
+        let reached = self.0.partition_point(|(next, _)| *next <= upto);
+        self.0.drain(..reached).map(|(_, wait)| wait).collect()
+    }
 }

@@ -4,14 +4,14 @@
 use alloc::vec::Vec;
 
 use crate::effect::{FetchPart, FetchResult, ListPart, ListResult, ProducePart, ProduceResult, Range};
-use crate::ids::{ConnectionId, Correlation, LeaderEpoch, LogId, Offset, Timestamp};
+use crate::ids::{ConnectionId, LeaderEpoch, LogId, Offset, ShardIndex, Timestamp};
 use crate::metadata::Image;
 use crate::session::{Ending, Slot};
 use crate::wire::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, ListOffsetsPartition,
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MetadataRequest,
-    PartitionData, PartitionProduceResponse, ProduceRequest, ProduceResponse, Records, TopicProduceResponse, TopicRef,
-    error,
+    PartitionData, PartitionProduceResponse, ProduceRequest, ProduceResponse, Records, TopicProduceData,
+    TopicProduceResponse, TopicRef, error,
 };
 
 /// The most bytes that one fetch answers, as in Kafka (`fetch.max.bytes` of a broker).
@@ -33,10 +33,28 @@ pub struct Gather {
     pub conn: ConnectionId,
     /// Which of its requests.
     pub slot: Slot,
-    /// Questions not answered yet.
-    pub open: Vec<Correlation>,
+    /// What it asks; a question is named by its position here.
+    pub questions: Vec<Question>,
     /// The answer so far.
     pub kind: Kind,
+}
+
+/// What a request asks of one shard.
+#[derive(Debug)]
+pub struct Question {
+    /// Who is asked.
+    pub to: ShardIndex,
+    /// Where its results go.
+    pub places: Vec<Place>,
+    /// Whether it is not answered yet.
+    pub open: bool,
+}
+
+impl Gather {
+    /// The positions of the questions that are not answered yet.
+    pub fn open(&self) -> impl Iterator<Item = usize> {
+        self.questions.iter().enumerate().filter(|(_, question)| question.open).map(|(index, _)| index)
+    }
 }
 
 /// What is put together.
@@ -67,16 +85,17 @@ pub struct FetchGather {
     max_bytes: u32,
     min_bytes: u32,
     /// Bytes that each open question reported as readable.
-    readable: Vec<(Correlation, u32)>,
+    readable: Vec<(usize, u32)>,
 }
 
 fn find(image: &Image, topic: TopicRef<'_>, partition: i32) -> Result<LogId, i16> {
-    let (id, unknown) = match topic {
-        TopicRef::Name(name) => (image.topic(name).map(|t| t.id), error::UNKNOWN_TOPIC_OR_PARTITION),
-        TopicRef::Id(id) => (image.name(id).map(|_| id), error::UNKNOWN_TOPIC_ID),
+    let (name, unknown) = match topic {
+        TopicRef::Name(name) => (Some(name), error::UNKNOWN_TOPIC_OR_PARTITION),
+        TopicRef::Id(id) => (image.name(id), error::UNKNOWN_TOPIC_ID),
     };
-    let log = LogId { topic: id.ok_or(unknown)?, partition };
-    image.partition(log).map(|_| log).ok_or(error::UNKNOWN_TOPIC_OR_PARTITION)
+    let topic = name.and_then(|name| image.topic(name)).ok_or(unknown)?;
+    let known = topic.partitions.contains_key(&partition);
+    known.then_some(LogId { topic: topic.id, partition }).ok_or(error::UNKNOWN_TOPIC_OR_PARTITION)
 }
 
 /// Takes a produce request apart.
@@ -86,25 +105,22 @@ pub fn produce(image: &Image, request: ProduceRequest) -> (Vec<(Place, ProducePa
     let mut response = ProduceResponse::default();
     let bad_acks = !(-1..=1).contains(&request.acks);
     for (t, topic) in request.topic_data.into_iter().enumerate() {
-        let mut answers = Vec::with_capacity(topic.partition_data.len());
-        for (p, data) in topic.partition_data.iter().enumerate() {
+        let TopicProduceData { name, topic_id, partition_data } = topic;
+        let mut answers = Vec::with_capacity(partition_data.len());
+        for (p, data) in partition_data.into_iter().enumerate() {
             let mut answer =
                 PartitionProduceResponse { index: data.index, base_offset: -1, ..PartitionProduceResponse::default() };
-            match find(image, topic.topic(), data.index) {
+            match find(image, TopicRef::of(&name, topic_id), data.index) {
                 _ if bad_acks => answer.error_code = error::INVALID_REQUIRED_ACKS,
                 Ok(log) => {
-                    let records = data.records.clone().unwrap_or_default();
+                    let records = data.records.unwrap_or_default();
                     parts.push((Place { topic: t, partition: p }, ProducePart { log, records }));
                 }
                 Err(code) => answer.error_code = code,
             }
             answers.push(answer);
         }
-        response.responses.push(TopicProduceResponse {
-            name: topic.name,
-            topic_id: topic.topic_id,
-            partition_responses: answers,
-        });
+        response.responses.push(TopicProduceResponse { name, topic_id, partition_responses: answers });
     }
     (parts, response)
 }
@@ -184,7 +200,7 @@ impl FetchGather {
     }
 
     /// A question reports bytes; true when all of them together are enough.
-    pub fn progress(&mut self, question: Correlation, bytes: u32) -> bool {
+    pub fn progress(&mut self, question: usize, bytes: u32) -> bool {
         self.readable.retain(|(c, _)| *c != question);
         self.readable.push((question, bytes));
         self.readable.iter().map(|(_, b)| u64::from(*b)).sum::<u64>() >= u64::from(self.min_bytes)

@@ -1,26 +1,20 @@
 //! Client requests: taken apart, sent to the shards that own the logs, put together again.
 
-use alloc::collections::BTreeMap;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{Origin, Shard, Step};
 use crate::effect::{Answer, Call, Effect, FetchPart, ListPart, ProducePart};
 use crate::ids::{ConnectionId, Correlation, LogId, ShardIndex};
-use crate::session::gather::{self, Gather, Kind, Place};
+use crate::session::gather::{self, Gather, Kind, Place, Question};
 use crate::session::{Ending, Slot, metadata};
 use crate::wire::{
     FetchRequest, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, MetadataRequest, ProduceRequest,
     Request, Response, error,
 };
 
-/// A question of a gathered request.
-#[derive(Debug)]
-pub(super) struct Sub {
-    gather: u64,
-    to: ShardIndex,
-    /// Where its results go.
-    places: Vec<Place>,
-}
+/// A question's name says which: so many bits for its position among its request's, the others for the request.
+const QUESTION_BITS: u32 = 16;
 
 /// The block of producer ids that this shard gives out, and who waits for the next one.
 #[derive(Debug, Default)]
@@ -48,7 +42,7 @@ impl Shard {
             Request::InitProducerId(r) => self.init_producer_id(conn, slot, &r, step),
             Request::CreateTopics(request) => {
                 let call = Call::CreateTopics { request };
-                self.gather(conn, slot, Kind::Relay, alloc::vec![(ShardIndex(0), Vec::new(), call)], step);
+                self.gather(conn, slot, Kind::Relay, vec![(ShardIndex(0), Vec::new(), call)], step);
             }
         }
     }
@@ -74,7 +68,7 @@ impl Shard {
         }
         let call = Call::CreateTopics { request: metadata::creation(missing) };
         request.allow_auto_topic_creation = false;
-        self.gather(conn, slot, Kind::Metadata(request), alloc::vec![(ShardIndex(0), Vec::new(), call)], step);
+        self.gather(conn, slot, Kind::Metadata(request), vec![(ShardIndex(0), Vec::new(), call)], step);
     }
 
     fn produce_request(&mut self, conn: ConnectionId, slot: Slot, request: ProduceRequest, step: &mut Step<'_>) {
@@ -113,19 +107,14 @@ impl Shard {
         calls: Vec<(ShardIndex, Vec<Place>, Call)>,
         step: &mut Step<'_>,
     ) {
-        let gather = self.fresh();
-        let mut asked = Vec::with_capacity(calls.len());
-        for (to, places, call) in calls {
-            let correlation = Correlation(self.fresh());
-            self.subs.insert(correlation, Sub { gather, to, places });
-            asked.push((correlation, to, call));
+        let id = self.fresh();
+        let (questions, asked): (Vec<Question>, Vec<(ShardIndex, Call)>) =
+            calls.into_iter().map(|(to, places, call)| (Question { to, places, open: true }, (to, call))).unzip();
+        self.gathers.insert(id, Gather { conn, slot, questions, kind });
+        for (index, (to, call)) in asked.into_iter().enumerate() {
+            self.ask(to, question(id, index), call, step);
         }
-        let open = asked.iter().map(|(c, _, _)| *c).collect();
-        self.gathers.insert(gather, Gather { conn, slot, open, kind });
-        for (correlation, to, call) in asked {
-            self.ask(to, correlation, call, step);
-        }
-        self.end_when_gathered(gather, step);
+        self.end_when_gathered(id, step);
     }
 
     /// Asks a shard, perhaps this one.
@@ -142,62 +131,56 @@ impl Shard {
         if self.producer_ids.asked == Some(correlation) {
             return self.producer_ids_came(&answer, step);
         }
-        let sub = self.subs.get(&correlation).expect("an answer names an open question");
-        let id = sub.gather;
-        let gather = self.gathers.get_mut(&id).expect("an open question belongs to a request");
+        let (id, index) = (correlation.0 >> QUESTION_BITS, correlation.0 as usize & ((1 << QUESTION_BITS) - 1));
+        let gather = self.gathers.get_mut(&id).expect("an answer names a request");
+        let asked = &mut gather.questions[index];
+        assert!(asked.open, "a question is answered once");
         match (&mut gather.kind, answer) {
             (Kind::Fetch(fetch), Answer::FetchProgress { bytes }) => {
-                if fetch.progress(correlation, bytes) {
+                if fetch.progress(index, bytes) {
                     self.settle_all(id, step);
                 }
                 return;
             }
             (Kind::Fetch(fetch), Answer::Fetch { results }) => {
-                sub.places.iter().zip(results).for_each(|(at, result)| fetch.fetched(*at, result));
+                asked.places.iter().zip(results).for_each(|(at, result)| fetch.fetched(*at, result));
             }
             (Kind::Produce { response, .. }, Answer::Produce(results)) => {
-                sub.places.iter().zip(results).for_each(|(at, result)| gather::produced(response, *at, result));
+                asked.places.iter().zip(results).for_each(|(at, result)| gather::produced(response, *at, result));
             }
             (Kind::ListOffsets(response), Answer::ListOffsets(results)) => {
-                sub.places.iter().zip(&results).for_each(|(at, result)| gather::listed(response, *at, result));
+                asked.places.iter().zip(&results).for_each(|(at, result)| gather::listed(response, *at, result));
             }
             (Kind::Relay, Answer::CreateTopics(response)) => {
                 let (conn, slot) = (gather.conn, gather.slot);
-                self.close_question(correlation);
                 self.gathers.remove(&id);
                 return self.finish(conn, slot, Response::from(response), step);
             }
             (Kind::Metadata(_), Answer::CreateTopics(_)) => {}
             (kind, answer) => panic!("{answer:?} is no answer to {kind:?}"),
         }
-        self.close_question(correlation);
-        if matches!(self.gathers.get(&id).map(|g| &g.kind), Some(Kind::Fetch(_))) {
+        asked.open = false;
+        if matches!(gather.kind, Kind::Fetch(_)) {
             // One owner has answered: the others answer with what they have.
             self.settle_all(id, step);
         }
         self.end_when_gathered(id, step);
     }
 
-    fn close_question(&mut self, correlation: Correlation) {
-        if let Some(sub) = self.subs.remove(&correlation)
-            && let Some(gather) = self.gathers.get_mut(&sub.gather)
-        {
-            gather.open.retain(|c| *c != correlation);
-        }
-    }
-
     /// Has the open parts of a fetch answered now.
-    fn settle_all(&mut self, gather: u64, step: &mut Step<'_>) {
-        let open = self.gathers.get(&gather).map(|g| g.open.clone()).unwrap_or_default();
-        for fetch in open {
-            let Some(to) = self.subs.get(&fetch).map(|s| s.to) else { continue };
+    fn settle_all(&mut self, id: u64, step: &mut Step<'_>) {
+        let mut next = 0;
+        // An answer that comes at once may settle the others itself, and end the request.
+        while let Some(index) = self.gathers.get(&id).and_then(|g| g.open().find(|index| *index >= next)) {
+            let (to, fetch) = (self.gathers[&id].questions[index].to, question(id, index));
             self.ask(to, fetch, Call::Settle { fetch }, step);
+            next = index + 1;
         }
     }
 
     /// Answers a request all of whose questions are answered.
     fn end_when_gathered(&mut self, id: u64, step: &mut Step<'_>) {
-        if self.gathers.get(&id).is_none_or(|g| !g.open.is_empty()) {
+        if self.gathers.get(&id).is_none_or(|g| g.open().next().is_some()) {
             return;
         }
         let Some(Gather { conn, slot, kind, .. }) = self.gathers.remove(&id) else { return };
@@ -254,7 +237,7 @@ impl Shard {
         }
         self.producer_ids.waiting.push((conn, slot));
         if self.producer_ids.asked.is_none() {
-            let correlation = Correlation(self.fresh());
+            let correlation = question(self.fresh(), 0);
             self.producer_ids.asked = Some(correlation);
             self.ask(ShardIndex(0), correlation, Call::AllocateProducerIds, step);
         }
@@ -297,13 +280,24 @@ fn by_owner<T>(
     shards: u16,
     log: fn(&T) -> LogId,
 ) -> impl Iterator<Item = (ShardIndex, Vec<Place>, Vec<T>)> {
-    let mut owners: BTreeMap<ShardIndex, (Vec<Place>, Vec<T>)> = BTreeMap::new();
+    let mut owners: Vec<(ShardIndex, Vec<Place>, Vec<T>)> = Vec::new();
     for (place, part) in parts {
-        let (places, parts) = owners.entry(log(&part).owner(shards)).or_default();
-        places.push(place);
-        parts.push(part);
+        let owner = log(&part).owner(shards);
+        let at = owners.partition_point(|(other, _, _)| *other < owner);
+        match owners.get_mut(at).filter(|(other, _, _)| *other == owner) {
+            Some((_, places, parts)) => {
+                places.push(place);
+                parts.push(part);
+            }
+            None => owners.insert(at, (owner, vec![place], vec![part])),
+        }
     }
-    owners.into_iter().map(|(owner, (places, parts))| (owner, places, parts))
+    owners.into_iter()
+}
+
+/// The name of a request's question.
+fn question(request: u64, index: usize) -> Correlation {
+    Correlation(request << QUESTION_BITS | index as u64)
 }
 
 fn producer_id(given: Result<i64, i16>) -> Response {

@@ -114,7 +114,7 @@ impl Shard {
             Origin::Here(_) => Origin::Here(fetch),
             Origin::Shard(shard, _) => Origin::Shard(shard, fetch),
         };
-        if let Some(wait) = self.waits.of_origin(origin) {
+        if let Some(wait) = self.waits.of_fetch(origin) {
             self.end_fetch(wait, step);
         }
     }

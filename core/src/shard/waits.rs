@@ -46,23 +46,14 @@ pub(super) enum Wait {
     List(ListWait),
 }
 
-impl Wait {
-    fn origin(&self) -> Origin {
-        match self {
-            Wait::Produce(w) => w.origin,
-            Wait::Fetch(w) => w.origin,
-            Wait::List(w) => w.origin,
-        }
-    }
-}
-
 /// The table.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     next: u64,
     table: BTreeMap<WaitId, (Wait, Option<Instant>)>,
     timers: BTreeSet<(Instant, WaitId)>,
-    by_origin: BTreeMap<Origin, WaitId>,
+    /// Fetches can be settled by whoever asked.
+    fetches: BTreeMap<Origin, WaitId>,
     by_ticket: BTreeMap<Ticket, WaitId>,
 }
 
@@ -76,10 +67,13 @@ impl Waits {
     pub(super) fn park(&mut self, wait: Wait, deadline: Option<Instant>) {
         let id = self.next_id();
         self.next += 1;
-        if let Wait::List(list) = &wait {
-            self.by_ticket.extend(list.open.keys().map(|t| (*t, id)));
+        match &wait {
+            Wait::Produce(_) => {}
+            Wait::Fetch(fetch) => {
+                self.fetches.insert(fetch.origin, id);
+            }
+            Wait::List(list) => self.by_ticket.extend(list.open.keys().map(|t| (*t, id))),
         }
-        self.by_origin.insert(wait.origin(), id);
         self.timers.extend(deadline.map(|at| (at, id)));
         self.table.insert(id, (wait, deadline));
     }
@@ -93,18 +87,23 @@ impl Waits {
     pub(super) fn end(&mut self, id: WaitId) -> Option<Wait> {
         let (wait, deadline) = self.table.remove(&id)?;
         self.timers.remove(&(deadline.unwrap_or_default(), id));
-        self.by_origin.remove(&wait.origin());
-        if let Wait::List(list) = &wait {
-            for ticket in list.open.keys() {
-                self.by_ticket.remove(ticket);
+        match &wait {
+            Wait::Produce(_) => {}
+            Wait::Fetch(fetch) => {
+                self.fetches.remove(&fetch.origin);
+            }
+            Wait::List(list) => {
+                for ticket in list.open.keys() {
+                    self.by_ticket.remove(ticket);
+                }
             }
         }
         Some(wait)
     }
 
-    /// The wait of an asker's question.
-    pub(super) fn of_origin(&self, origin: Origin) -> Option<WaitId> {
-        self.by_origin.get(&origin).copied()
+    /// The wait of an asker's fetch.
+    pub(super) fn of_fetch(&self, origin: Origin) -> Option<WaitId> {
+        self.fetches.get(&origin).copied()
     }
 
     /// The wait that a disk look-up belongs to.

@@ -220,6 +220,8 @@ pub struct Hole {
     pub range: u32,
 }
 
+/// Bytes that most answers fit in.
+const MOST_ANSWERS: usize = 192;
 const PLAIN: Form = Form { version: 0, flexible: false, nullable: false };
 
 /// Reads a request: `frame` is a whole one, without the length before it.
@@ -258,7 +260,7 @@ pub fn decode_request(frame: Bytes) -> Result<Incoming, Refusal> {
 pub fn encode_response(version: i16, correlation: i32, response: &Response, lengths: &[u32]) -> Encoded {
     let api = response.key().api();
     let form = api.form(version);
-    let mut w = Writer { lengths: lengths.to_vec(), ..Writer::default() };
+    let mut w = Writer { out: Vec::with_capacity(MOST_ANSWERS), lengths: lengths.to_vec(), ..Writer::default() };
     0i32.encode(&mut w, PLAIN);
     correlation.encode(&mut w, PLAIN);
     if form.flexible && api.key != ApiKey::ApiVersions {

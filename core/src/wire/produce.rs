@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::codec::Malformed;
-use super::common::{LeaderIdAndEpoch, NodeEndpoint, TopicRef};
+use super::common::{LeaderIdAndEpoch, NodeEndpoint};
 use super::table::{Message, message};
 use crate::ids::Uuid;
 
@@ -75,11 +75,3 @@ impl Message for ProduceRequest {
 }
 
 impl Message for ProduceResponse {}
-
-impl TopicProduceData {
-    /// The topic.
-    #[must_use]
-    pub fn topic(&self) -> TopicRef<'_> {
-        TopicRef::of(&self.name, self.topic_id)
-    }
-}

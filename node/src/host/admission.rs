@@ -3,6 +3,9 @@
 //!
 //! A credit is taken before a frame's buffer is allocated and comes back when its answer has left (or needed none, or
 //! the connection is gone). So these three numbers also bound mailboxes, inboxes between shards and outbound queues.
+//!
+//! Of its connection's room a request takes its bytes, but at least an equal share of what so many requests may have
+//! together: one counter keeps both bounds.
 
 use std::rc::Rc;
 use tokio::sync::Semaphore;
@@ -14,11 +17,13 @@ pub const BYTES_PER_CONNECTION: usize = 32 << 20;
 /// Bytes of requests of one shard in flight.
 pub const BYTES_PER_SHARD: usize = 512 << 20;
 
+/// What a request takes at least of its connection's room.
+const LEAST: usize = BYTES_PER_CONNECTION / REQUESTS_PER_CONNECTION;
+
 /// The room left for one connection.
 #[derive(Debug)]
 pub(super) struct Admission {
-    requests: Semaphore,
-    bytes: Semaphore,
+    own: Semaphore,
     shard: Rc<Semaphore>,
 }
 
@@ -30,18 +35,13 @@ impl Admission {
 
     /// The room of a new connection.
     pub(super) fn of(shard: &Rc<Semaphore>) -> Rc<Admission> {
-        Rc::new(Admission {
-            requests: Semaphore::new(REQUESTS_PER_CONNECTION),
-            bytes: Semaphore::new(BYTES_PER_CONNECTION),
-            shard: Rc::clone(shard),
-        })
+        Rc::new(Admission { own: Semaphore::new(BYTES_PER_CONNECTION), shard: Rc::clone(shard) })
     }
 
     /// Waits for room for a frame of `len` bytes. What is shared is taken last: a wait that is given up holds none of it.
     pub(super) async fn admit(self: &Rc<Self>, len: usize) -> Credit {
         let bytes = u32::try_from(len.min(BYTES_PER_CONNECTION)).expect("a connection's bytes fit 32 bits");
-        take(&self.requests, 1).await;
-        take(&self.bytes, bytes).await;
+        take(&self.own, share(bytes)).await;
         take(&self.shard, bytes).await;
         Credit { room: Rc::clone(self), bytes }
     }
@@ -56,10 +56,14 @@ pub(super) struct Credit {
 
 impl Drop for Credit {
     fn drop(&mut self) {
-        self.room.requests.add_permits(1);
-        self.room.bytes.add_permits(self.bytes as usize);
+        self.room.own.add_permits(share(self.bytes) as usize);
         self.room.shard.add_permits(self.bytes as usize);
     }
+}
+
+/// What a request of so many bytes takes of its connection's room.
+fn share(bytes: u32) -> u32 {
+    bytes.max(LEAST as u32)
 }
 
 async fn take(room: &Semaphore, permits: u32) {

@@ -12,6 +12,7 @@ use klamm_core::ids::{
     BrokerId, ConnectionId, Instant, LogId, Now, ProducerEpoch, ProducerId, Sequence, ShardIndex, Timestamp, Uuid,
 };
 use klamm_core::log::{Checkpoint, Found};
+use klamm_core::metadata::configs::Configs;
 use klamm_core::record::{Batch, Builder};
 use klamm_core::shard::Shard;
 use klamm_core::wire::{
@@ -109,10 +110,7 @@ impl Story {
             advertised: ("127.0.0.1".into(), 9092),
             crc: crc32c,
             seed: 42,
-            num_partitions: 1,
-            auto_create_topics: true,
-            segment_bytes: 1 << 20,
-            max_message_bytes: 1 << 20,
+            configs: Configs::new(),
         };
         self.shards = (0..shards).map(|s| Shard::new(config(s))).collect();
     }

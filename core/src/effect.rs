@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::ids::{ConnectionId, Correlation, LeaderEpoch, LogId, Offset, Seq, ShardIndex, Ticket, Timestamp, Uuid};
 use crate::log::{Ballot, Checkpoint, Found};
+use crate::metadata::configs::Configs;
 use crate::record::Batch;
 use crate::wire::{MetadataRecord, Request, Response};
 
@@ -497,12 +498,6 @@ pub struct Config {
     pub crc: fn(&[u8]) -> u32,
     /// Seed of the shard's own draws (topic ids).
     pub seed: u64,
-    /// Partitions of a topic created without a count.
-    pub num_partitions: i32,
-    /// Whether a Metadata request may create topics.
-    pub auto_create_topics: bool,
-    /// Bytes at which a segment is rolled, unless the topic says otherwise.
-    pub segment_bytes: u32,
-    /// The largest batch taken.
-    pub max_message_bytes: u32,
+    /// What the operator set for this broker, by Kafka's keys ([`crate::metadata::configs::broker_key`] checks them).
+    pub configs: Configs,
 }

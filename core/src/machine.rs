@@ -8,20 +8,14 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt::Debug;
 
-use crate::ids::{Instant, Now, Offset, ProducerEpoch, ProducerId};
+use crate::ids::{BrokerId, Instant, Now, Offset, ProducerEpoch, ProducerId};
+use crate::metadata::configs::Configs;
 use crate::rng::Rng;
 use crate::wire::Malformed;
 
 /// Names the asker of a command; answered once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Caller(pub u64);
-
-/// Configuration that decisions fall back to.
-#[derive(Clone, Copy, Debug)]
-pub struct Defaults {
-    /// `num.partitions`.
-    pub num_partitions: i32,
-}
 
 /// What a decision may look at besides the machine.
 #[derive(Debug)]
@@ -30,8 +24,10 @@ pub struct Cx<'a> {
     pub now: Now,
     /// The offset that the first record of this decision gets.
     pub next_offset: Offset,
-    /// What the cluster's configuration says where a request is silent.
-    pub defaults: Defaults,
+    /// The broker that decides.
+    pub broker: BrokerId,
+    /// What its file says where a request is silent.
+    pub file: &'a Configs,
     /// Draws.
     pub rng: &'a mut Rng,
 }

@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 
 use crate::ids::{BrokerId, Uuid};
 use crate::machine::Cx;
-use crate::metadata::{Image, check_config, valid_topic_name};
+use crate::metadata::configs::check_topic;
+use crate::metadata::{Image, valid_topic_name};
 use crate::wire::{
     ConfigRecord, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
     CreateTopicsResponse, MetadataRecord, PartitionRecord, TopicRecord, error,
@@ -94,8 +95,7 @@ fn plan(
         return Err((error::POLICY_VIOLATION, format!("A request creates at most {MAX_PARTITIONS} partitions.")));
     }
     for config in &topic.configs {
-        let value = config.value.as_deref().unwrap_or_default();
-        check_config(&config.name, value).map_err(|e| (error::INVALID_CONFIG, e.0))?;
+        check_topic(&config.name, config.value.as_deref()).map_err(|e| (error::INVALID_CONFIG, e.0))?;
     }
     *partitions_left -= assignment.len();
     Ok(assignment)
@@ -103,8 +103,9 @@ fn plan(
 
 /// By count and factor: round robin over the unfenced brokers.
 fn spread(image: &Image, cx: &Cx<'_>, topic: &CreatableTopic) -> Result<Vec<Vec<BrokerId>>, Refused> {
+    let configs = image.layers(None, cx.broker, cx.file);
     let brokers: Vec<BrokerId> = image.brokers().filter(|(_, b)| !b.fenced).map(|(id, _)| id).collect();
-    let count = if topic.num_partitions == -1 { cx.defaults.num_partitions } else { topic.num_partitions };
+    let count = if topic.num_partitions == -1 { configs.num_partitions() } else { topic.num_partitions };
     let factor = if topic.replication_factor == -1 { 1 } else { topic.replication_factor };
     let count = match usize::try_from(count) {
         Ok(n) if n > 0 => n,

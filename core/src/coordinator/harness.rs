@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::{Coordinator, LogEnds, Outcome, Turn};
-use crate::ids::{Instant, LeaderEpoch, Now, Offset, Timestamp};
-use crate::machine::{Caller, Cx, Defaults, Machine};
+use crate::ids::{BrokerId, Instant, LeaderEpoch, Now, Offset, Timestamp};
+use crate::machine::{Caller, Cx, Machine};
+use crate::metadata::configs::Configs;
 use crate::record::Batch;
 use crate::rng::Rng;
 
@@ -61,8 +62,8 @@ impl<M: Machine> Harness<M> {
 
     fn decide(&mut self, how: impl FnOnce(&mut Coordinator<M>, &mut Cx<'_>, LogEnds) -> Turn<M>) {
         let log = self.ends();
-        let defaults = Defaults { num_partitions: 1 };
-        let cx = &mut Cx { now: self.now, next_offset: log.end, defaults, rng: &mut self.rng };
+        let file = &Configs::new();
+        let cx = &mut Cx { now: self.now, next_offset: log.end, broker: BrokerId(1), file, rng: &mut self.rng };
         let turn = how(&mut self.coordinator, cx, log);
         self.take(turn);
     }

@@ -1,19 +1,21 @@
 //! The image: brokers, topics and partitions at one metadata offset. Its only mutator is [`Image::apply`].
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::configs::TopicConfigs;
+use super::configs::{Configs, Layers};
 use crate::ids::{BrokerEpoch, BrokerId, LeaderEpoch, LogId, Uuid};
-use crate::wire::MetadataRecord;
+use crate::wire::{ConfigRecord, MetadataRecord};
 
 /// No leader (`NO_LEADER` in partition records).
 const NO_LEADER: i32 = -1;
 /// "Leave as it is" in a partition change.
 const NO_LEADER_CHANGE: i32 = -2;
 /// `ConfigResource.Type.TOPIC`.
-const TOPIC_RESOURCE: i8 = 2;
+pub const TOPIC_RESOURCE: i8 = 2;
+/// `ConfigResource.Type.BROKER`.
+pub const BROKER_RESOURCE: i8 = 4;
 
 /// A registered broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +55,7 @@ pub struct Topic {
     /// By index.
     pub partitions: BTreeMap<i32, Partition>,
     /// What was set for it.
-    pub configs: TopicConfigs,
+    pub configs: Configs,
 }
 
 /// Cluster metadata.
@@ -62,6 +64,8 @@ pub struct Image {
     brokers: BTreeMap<BrokerId, Broker>,
     topics: BTreeMap<String, Topic>,
     names: BTreeMap<Uuid, String>,
+    /// What was set for brokers while they ran, by broker id, or "" for all.
+    broker_configs: BTreeMap<String, Configs>,
     next_producer_id: i64,
 }
 
@@ -72,6 +76,10 @@ pub enum Change {
     Broker(BrokerId),
     /// A partition.
     Partition(LogId),
+    /// The configs of a topic.
+    TopicConfigs(Uuid),
+    /// The configs of a broker, or of all.
+    BrokerConfigs,
     /// Nothing that a shard acts on at once.
     Nothing,
 }
@@ -117,6 +125,29 @@ impl Image {
         self.topics
             .values()
             .flat_map(|t| t.partitions.iter().map(|(index, p)| (LogId { topic: t.id, partition: *index }, p)))
+    }
+
+    /// What was set while they ran for a broker, by its id, or for all (`""`).
+    #[must_use]
+    pub fn broker_configs(&self, name: &str) -> Option<&Configs> {
+        self.broker_configs.get(name)
+    }
+
+    /// Where the values of a topic's configs are looked for on a broker with this file.
+    #[must_use]
+    pub fn layers<'a>(&'a self, topic: Option<&'a Topic>, broker: BrokerId, file: &'a Configs) -> Layers<'a> {
+        Layers {
+            topic: topic.map(|t| &t.configs),
+            broker: self.broker_configs.get(&broker.to_string()),
+            cluster: self.broker_configs.get(""),
+            file,
+        }
+    }
+
+    /// The logs of a topic.
+    pub fn logs_of(&self, id: Uuid) -> impl Iterator<Item = LogId> {
+        let topic = self.names.get(&id).and_then(|name| self.topics.get(name));
+        topic.into_iter().flat_map(|t| t.partitions.keys()).map(move |index| LogId { topic: id, partition: *index })
     }
 
     /// The first producer id that no block was given out of.
@@ -180,22 +211,29 @@ impl Image {
                 p.partition_epoch += 1;
                 Change::Partition(log)
             }
-            MetadataRecord::Config(r) => {
-                if r.resource_type == TOPIC_RESOURCE {
-                    let configs = &mut self.topics.entry(r.resource_name.clone()).or_default().configs;
-                    match &r.value {
-                        Some(value) => configs.insert(r.name.clone(), value.clone()),
-                        None => configs.remove(&r.name),
-                    };
-                }
-                Change::Nothing
-            }
+            MetadataRecord::Config(r) => self.configure(r),
             MetadataRecord::ProducerIds(r) => {
                 self.next_producer_id = r.next_producer_id;
                 Change::Nothing
             }
             MetadataRecord::FeatureLevel(_) | MetadataRecord::NoOp(_) => Change::Nothing,
         }
+    }
+
+    fn configure(&mut self, r: &ConfigRecord) -> Change {
+        let (configs, change) = match r.resource_type {
+            TOPIC_RESOURCE => match self.topics.get_mut(&r.resource_name) {
+                Some(topic) => (&mut topic.configs, Change::TopicConfigs(topic.id)),
+                None => return Change::Nothing,
+            },
+            BROKER_RESOURCE => (self.broker_configs.entry(r.resource_name.clone()).or_default(), Change::BrokerConfigs),
+            _ => return Change::Nothing,
+        };
+        match &r.value {
+            Some(value) => configs.insert(r.name.clone(), value.clone()),
+            None => configs.remove(&r.name),
+        };
+        change
     }
 
     fn topic_of(&mut self, log: LogId) -> Option<&mut Topic> {

@@ -1,10 +1,9 @@
 //! Cluster metadata as committed records make it (KIP-631): data only, decides nothing.
 
-mod configs;
+pub mod configs;
 mod image;
 
-pub use configs::{ConfigError, FLUSH_NEVER, TopicConfigs, check_config, durable, segment_bytes};
-pub use image::{Broker, Change, Image, Partition, Topic};
+pub use image::{BROKER_RESOURCE, Broker, Change, Image, Partition, TOPIC_RESOURCE, Topic};
 
 /// The longest topic name, in bytes.
 const MAX_TOPIC_NAME: usize = 249;

@@ -28,6 +28,8 @@ pub struct Keeping {
     pub durable: bool,
     /// Size at which a segment is rolled.
     pub segment_bytes: u32,
+    /// The largest batch that is taken.
+    pub max_message_bytes: u32,
 }
 
 /// A replica of this broker.
@@ -100,6 +102,12 @@ impl Replica {
     #[must_use]
     pub fn last_stable_offset(&self) -> Offset {
         self.high_watermark
+    }
+
+    /// How the log is kept.
+    #[must_use]
+    pub fn keeping(&self) -> Keeping {
+        self.keeping
     }
 
     /// Changes how the log is kept from the next append on.

@@ -16,7 +16,7 @@ use crate::coordinator::{Coordinator, LogEnds, Outcome, Turn};
 use crate::effect::{Answer, Effect, Lookup, Query};
 use crate::ids::{BrokerEpoch, Instant, LogId, Offset, Seq, ShardIndex, Ticket, Uuid};
 use crate::log::{Ballot, Log};
-use crate::machine::{Caller, Cx, Defaults};
+use crate::machine::{Caller, Cx};
 use crate::quorum::Quorum;
 use crate::record::{self, Batch, Builder, ControlType};
 use crate::replica::{Attempt, Replica};
@@ -93,8 +93,9 @@ impl Control {
 impl Shard {
     /// Every log was reported: shard 0 campaigns.
     pub(super) fn started(&mut self, step: &mut Step<'_>) {
+        let segment_bytes = self.configs(None).segment_bytes();
         let Some(control) = &mut self.control else { return };
-        let keeping = crate::replica::Keeping { durable: true, segment_bytes: self.config.segment_bytes };
+        let keeping = crate::replica::Keeping { durable: true, segment_bytes, max_message_bytes: u32::MAX };
         let replica = self
             .replicas
             .entry(LogId::METADATA)
@@ -251,19 +252,29 @@ impl Shard {
     fn command(&mut self, asker: Asker, command: Command, step: &mut Step<'_>) {
         let caller = Caller(self.fresh());
         let log = self.metadata_ends();
-        let defaults = Defaults { num_partitions: self.config.num_partitions };
         let control = self.control.as_mut().expect("shard 0 has the controller");
         control.askers.insert(caller, asker);
-        let cx = &mut Cx { now: step.now, next_offset: log.end, defaults, rng: &mut self.rng };
+        let cx = &mut Cx {
+            now: step.now,
+            next_offset: log.end,
+            broker: self.config.broker,
+            file: &self.config.configs,
+            rng: &mut self.rng,
+        };
         let turn = control.coordinator.command(cx, caller, command, log);
         self.take_turn(turn, step);
     }
 
     pub(super) fn expire_controller(&mut self, step: &mut Step<'_>) {
         let log = self.metadata_ends();
-        let defaults = Defaults { num_partitions: self.config.num_partitions };
         let Some(control) = &mut self.control else { return };
-        let cx = &mut Cx { now: step.now, next_offset: log.end, defaults, rng: &mut self.rng };
+        let cx = &mut Cx {
+            now: step.now,
+            next_offset: log.end,
+            broker: self.config.broker,
+            file: &self.config.configs,
+            rng: &mut self.rng,
+        };
         let turn = control.coordinator.expire(cx, log);
         self.take_turn(turn, step);
     }

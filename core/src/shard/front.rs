@@ -60,7 +60,7 @@ impl Shard {
     }
 
     fn metadata(&mut self, conn: ConnectionId, slot: Slot, mut request: MetadataRequest, step: &mut Step<'_>) {
-        request.allow_auto_topic_creation &= self.config.auto_create_topics;
+        request.allow_auto_topic_creation &= self.configs(None).auto_create_topics();
         let missing = metadata::to_create(&self.image, &request);
         if missing.is_empty() {
             let answer = metadata::answer(&self.image, &request, &self.config.cluster_id, self.config.broker);

@@ -17,7 +17,8 @@ use alloc::vec::Vec;
 use crate::effect::{Answer, Call, Config, Effect, Input, Range};
 use crate::ids::{ConnectionId, Correlation, Instant, LogId, Now, Offset, Seq, ShardIndex, Ticket};
 use crate::log::{Found, Log};
-use crate::metadata::{Change, Image, durable, segment_bytes};
+use crate::metadata::configs::Layers;
+use crate::metadata::{Change, Image, Topic};
 use crate::replica::{Keeping, Replica};
 use crate::rng::Rng;
 use crate::session::Session;
@@ -184,11 +185,17 @@ impl Shard {
 
     /// How a log is kept by its topic's configs, or the defaults while the topic is not known.
     fn keeping(&self, log: LogId) -> Keeping {
-        let configs = self.image.partition(log).map(|(topic, _)| &topic.configs);
+        let configs = self.configs(self.image.partition(log).map(|(topic, _)| topic));
         Keeping {
-            durable: configs.is_none_or(durable),
-            segment_bytes: configs.and_then(segment_bytes).unwrap_or(self.config.segment_bytes),
+            durable: configs.durable(),
+            segment_bytes: configs.segment_bytes(),
+            max_message_bytes: configs.max_message_bytes(),
         }
+    }
+
+    /// What is in effect here, for a topic or for the broker.
+    fn configs<'a>(&'a self, topic: Option<&'a Topic>) -> Layers<'a> {
+        self.image.layers(topic, self.config.broker, &self.config.configs)
     }
 
     /// Takes in committed metadata and acts on what it changed.
@@ -198,6 +205,8 @@ impl Shard {
         for record in records {
             match self.image.apply(record) {
                 Change::Partition(log) => changed.push(log),
+                Change::TopicConfigs(id) => changed.extend(self.image.logs_of(id)),
+                Change::BrokerConfigs => changed.extend(self.replicas.keys()),
                 Change::Broker(_) | Change::Nothing => {}
             }
         }

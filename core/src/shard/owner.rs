@@ -25,11 +25,10 @@ impl Shard {
         step: &mut Step<'_>,
     ) {
         let wait = self.waits.next_id();
-        let limits = Limits { max_message_bytes: self.config.max_message_bytes, zstd };
         let mut results = Vec::with_capacity(parts.len());
         let mut open = Vec::new();
         for part in parts {
-            let (result, next) = self.append(part, limits, step);
+            let (result, next) = self.append(part, zstd, step);
             if let Some(next) = next {
                 let (log, next) = next;
                 let replica = self.replicas.get_mut(&log).expect("it was appended to");
@@ -51,10 +50,11 @@ impl Shard {
     fn append(
         &mut self,
         part: ProducePart,
-        limits: Limits,
+        zstd: bool,
         step: &mut Step<'_>,
     ) -> (ProduceResult, Option<(LogId, Offset)>) {
         let Some(replica) = self.replicas.get_mut(&part.log) else { return (not_produced(UNKNOWN_LOG, None), None) };
+        let limits = Limits { max_message_bytes: replica.keeping().max_message_bytes, zstd };
         let batch = match Batch::check(part.records, self.config.crc, limits) {
             Ok(batch) if batch.header.is_transactional() => {
                 return (not_produced(error::INVALID_TXN_STATE, Some("transactions are not served")), None);

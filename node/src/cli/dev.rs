@@ -9,6 +9,7 @@ use crate::net::{SystemClock, TcpNet, bind};
 use clap::ValueEnum;
 use klamm_core::effect::Config;
 use klamm_core::ids::ShardIndex;
+use klamm_core::metadata::configs::Configs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -18,10 +19,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
-/// Kafka's `num.partitions`, `log.segment.bytes` and `message.max.bytes`.
-const NUM_PARTITIONS: i32 = 1;
-const SEGMENT_BYTES: u32 = 1 << 30;
-const MAX_MESSAGE_BYTES: u32 = 1_048_588;
 /// Shards of a broker at most.
 const MAX_SHARDS: usize = 1_024;
 
@@ -218,9 +215,6 @@ fn config(args: &Args, dir: &DataDir, listen: SocketAddr, shards: u16) -> Result
         advertised: args.advertise.clone().unwrap_or_else(|| (listen.ip().to_string(), listen.port())),
         crc: crate::crc32c,
         seed,
-        num_partitions: NUM_PARTITIONS,
-        auto_create_topics: true,
-        segment_bytes: SEGMENT_BYTES,
-        max_message_bytes: MAX_MESSAGE_BYTES,
+        configs: Configs::new(),
     })
 }

@@ -54,7 +54,7 @@ impl Admin {
 fn creation(topic: &Topic) -> CreatableTopic {
     let never = (!topic.durable).then(|| CreatableTopicConfig {
         name: "flush.messages".into(),
-        value: Some(klamm_core::metadata::FLUSH_NEVER.to_string()),
+        value: Some(klamm_core::metadata::configs::FLUSH_NEVER.to_string()),
     });
     CreatableTopic {
         name: topic.name.clone(),

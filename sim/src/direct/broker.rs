@@ -91,10 +91,11 @@ impl Broker {
             advertised: ("klamm".into(), 9092),
             crc: checksum,
             seed: params.dice.bits("shard seed", life),
-            num_partitions: params.default_partitions,
-            auto_create_topics: true,
-            segment_bytes: params.segment_bytes,
-            max_message_bytes: 1 << 20,
+            configs: [
+                ("num.partitions".into(), params.default_partitions.to_string()),
+                ("log.segment.bytes".into(), params.segment_bytes.to_string()),
+            ]
+            .into(),
         }
     }
 

@@ -5,6 +5,7 @@ use super::parameters::{Parameters, segment_bytes};
 use super::producer::pause;
 use crate::client::{Connection, Lost};
 use crate::report::Violation;
+use klamm_core::metadata::configs::INTERNAL_SEGMENT_BYTES;
 use klamm_core::rng::Rng;
 use klamm_core::wire::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, MetadataRequest, MetadataRequestTopic, MetadataResponse,
@@ -63,7 +64,8 @@ async fn try_create(
     segment_bytes: u32,
     rng: &mut Rng,
 ) -> Result<bool, Lost> {
-    let config = CreatableTopicConfig { name: "segment.bytes".to_owned(), value: Some(segment_bytes.to_string()) };
+    let config =
+        CreatableTopicConfig { name: INTERNAL_SEGMENT_BYTES.to_owned(), value: Some(segment_bytes.to_string()) };
     let topic = CreatableTopic {
         name: name.to_owned(),
         num_partitions: partitions,

@@ -25,9 +25,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, spawn_local};
 
-/// The largest batch taken.
-const MAX_MESSAGE_BYTES: u32 = 1 << 20;
-
 /// What the broker's present life is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -169,10 +166,7 @@ impl Site {
             advertised: (BROKER.to_owned(), PORT),
             crc: klamm::crc32c,
             seed,
-            num_partitions: 1,
-            auto_create_topics: true,
-            segment_bytes: self.parameters.segment_bytes,
-            max_message_bytes: MAX_MESSAGE_BYTES,
+            configs: [("log.segment.bytes".to_owned(), self.parameters.segment_bytes.to_string())].into(),
         }
     }
 

@@ -1,0 +1,100 @@
+//! The broker's own configs: those that topics fall back to, and a few of its own.
+
+use alloc::format;
+
+use super::{ConfigError, Definition, Domain, Kind, in_units, topic::topics};
+
+const fn own(
+    name: &'static str,
+    kind: Kind,
+    domain: Domain,
+    default: &'static str,
+    documentation: &'static str,
+) -> Definition {
+    Definition { name, kind, domain, default, synonyms: &[], built: None, documentation }
+}
+
+const COUNT: Domain = Domain::Number(1, i32::MAX as i64);
+
+pub(super) static AUTO_CREATE_TOPICS: Definition = own(
+    "auto.create.topics.enable",
+    Kind::Boolean,
+    Domain::Boolean,
+    "true",
+    "Whether asking for the metadata of a topic that does not exist creates it.",
+);
+pub(super) static REPLICATION_FACTOR: Definition = own(
+    "default.replication.factor",
+    Kind::Int,
+    Domain::Number(1, i16::MAX as i64),
+    "1",
+    "How many replicas a topic has that is created without a number.",
+);
+pub(super) static DELETE_TOPICS: Definition =
+    own("delete.topic.enable", Kind::Boolean, Domain::Boolean, "true", "Whether topics can be deleted.");
+pub(super) static NUM_PARTITIONS: Definition =
+    own("num.partitions", Kind::Int, COUNT, "1", "How many partitions a topic has that is created without a number.");
+
+/// Set at start and constant for a life.
+static OWN: [&Definition; 4] = [&AUTO_CREATE_TOPICS, &REPLICATION_FACTOR, &DELETE_TOPICS, &NUM_PARTITIONS];
+
+/// A key of the broker's.
+#[derive(Clone, Copy, Debug)]
+pub struct BrokerKey {
+    /// The key.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// What holds when nobody set it, if the key has a default of its own.
+    pub default: Option<&'static str>,
+    /// Whether it can be altered while the broker runs.
+    pub dynamic: bool,
+    /// The topic config that falls back to it, or its own definition.
+    pub definition: &'static Definition,
+    /// How many of the definition's units make one of the key's.
+    pub unit: i64,
+}
+
+impl BrokerKey {
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// When it means nothing, or would have no effect.
+    pub fn check(&self, value: &str) -> Result<(), ConfigError> {
+        if self.unit != 1 && value.trim().parse::<i32>().is_err() {
+            return Err(ConfigError(format!("{}: {value:?} is not a whole number", self.name)));
+        }
+        let named = Definition { name: self.name, ..*self.definition };
+        named.check(&in_units(value, self.unit))
+    }
+}
+
+/// Every key of the broker's that is described, in no order.
+pub fn broker_keys() -> impl Iterator<Item = BrokerKey> {
+    let own = |d: &'static Definition| BrokerKey {
+        name: d.name,
+        kind: d.kind,
+        default: Some(d.default),
+        dynamic: false,
+        definition: d,
+        unit: 1,
+    };
+    let fallback = |d: &'static Definition| {
+        d.synonyms.iter().map(move |s| BrokerKey {
+            name: s.key,
+            kind: if s.unit == 1 { d.kind } else { Kind::Int },
+            default: s.default,
+            // As in Kafka: what is set in other units is for the file only.
+            dynamic: s.unit == 1,
+            definition: d,
+            unit: s.unit,
+        })
+    };
+    OWN.iter().copied().map(own).chain(topics().flat_map(fallback))
+}
+
+/// A key of the broker's.
+#[must_use]
+pub fn broker_key(name: &str) -> Option<BrokerKey> {
+    broker_keys().find(|key| key.name == name)
+}

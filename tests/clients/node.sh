@@ -15,6 +15,8 @@ mkdir -p target/clients
 WORK=$(mktemp -d "$PWD/target/clients/XXXXXX")
 NODE=
 PASSED=0
+FAILED=0
+SKIPPED=0
 # What the node is run under, if anything.
 UNDER=()
 
@@ -35,7 +37,7 @@ trap finish EXIT
 need() { # PROGRAM...
     local program
     for program in "$@"; do
-        command -v "$program" >/dev/null || { echo "$program is missing: apt-get install kcat strace python3-venv" >&2; exit 1; }
+        command -v "$program" >/dev/null || { echo "$program is missing: see tools() in .ci/run" >&2; exit 1; }
     done
 }
 
@@ -75,32 +77,73 @@ stop_node() { # SIGNAL
     fi
 }
 
+passed() { # WHAT
+    echo "ok      $1"
+    PASSED=$((PASSED + 1))
+}
+
+failed() { # WHAT WHY
+    echo "FAILED  $1: $2"
+    FAILED=$((FAILED + 1))
+}
+
+# What cannot be checked on this machine counts for nothing.
+skipped() { # WHAT WHY
+    echo "skipped $1: $2"
+    SKIPPED=$((SKIPPED + 1))
+}
+
 # Compares what came out with what should have, byte for byte.
 same() { # WHAT EXPECTED-FILE FOUND-FILE
-    if ! cmp -s "$2" "$3"; then
-        echo "$1: expected (<) and found (>) differ:" >&2
-        diff "$2" "$3" | head -n 10 >&2 || true
-        exit 1
+    if cmp -s "$2" "$3"; then
+        passed "$1"
+    else
+        failed "$1" "expected (<) and found (>) differ"
+        diff -a "$2" "$3" | cut -c1-200 | head -n 10 || true
     fi
-    PASSED=$((PASSED + 1))
 }
 
 # The same for a line.
 says() { # WHAT EXPECTED FOUND
-    if [ "$2" != "$3" ]; then
-        echo "$1: expected '$2', found '$3'" >&2
-        exit 1
+    if [ "$2" = "$3" ]; then
+        passed "$1"
+    else
+        failed "$1" "expected '$2', found '$3'"
     fi
-    PASSED=$((PASSED + 1))
 }
 
-# A Python with the newest librdkafka, made once.
-python_client() {
-    local venv=target/clients/venv
-    if ! "$venv/bin/python" -c 'import confluent_kafka' 2>/dev/null; then
-        rm -rf "$venv"
-        python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check confluent-kafka==2.16.1
+# That a command ends well; the end of what it said, if not.
+runs() { # WHAT COMMAND...
+    local what=$1 code=0
+    shift
+    "$@" >"$WORK/said" 2>&1 || code=$?
+    if [ "$code" = 0 ]; then
+        passed "$what"
+    else
+        failed "$what" "exit status $code"
+        tail -n 20 "$WORK/said"
     fi
-    PYTHON=$venv/bin/python
+}
+
+# That a command is refused, in these words.
+refuses() { # WHAT WORDS COMMAND...
+    local what=$1 words=$2
+    shift 2
+    if "$@" >"$WORK/said" 2>&1; then
+        failed "$what" "it was not refused"
+    elif ! grep -qF -- "$words" "$WORK/said"; then
+        failed "$what" "expected '$words', found '$(tail -n 3 "$WORK/said")'"
+    else
+        passed "$what"
+    fi
+}
+
+# Ends a suite: its counts, and its exit status.
+verdict() { # NAME
+    local skipped=
+    if [ "$SKIPPED" != 0 ]; then
+        skipped=", $SKIPPED skipped"
+    fi
+    echo "$1: $PASSED passed, $FAILED failed$skipped"
+    [ "$FAILED" = 0 ] && [ "$PASSED" -gt 0 ]
 }

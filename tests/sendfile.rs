@@ -155,7 +155,7 @@ impl Change {
 
 /// A connection with small buffers: the broker's end, the client's end.
 async fn connection() -> (TcpWriter, TcpStream) {
-    let listener = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+    let listener = bind("127.0.0.1:0".parse().unwrap(), 1, 16).unwrap().remove(0);
     let address = listener.local_addr().unwrap();
     rustix::net::sockopt::set_socket_send_buffer_size(&listener, SOCKET_BYTES).unwrap();
     let net = TcpNet::new(listener).unwrap();

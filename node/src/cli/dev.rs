@@ -4,8 +4,8 @@ use super::Failure;
 use super::data_dir::{DataDir, random_id};
 use crate::disk::logs::Options;
 use crate::disk::{AnyDisk, Driver, File};
-use crate::host::{Mesh, Node, run as run_host};
-use crate::net::{SystemClock, TcpNet, bind};
+use crate::host::{Limits, Mesh, Node, run as run_host};
+use crate::net::{BACKLOG, SystemClock, TcpNet, bind, raise_open_files};
 use clap::ValueEnum;
 use klamm_core::effect::Config;
 use klamm_core::ids::ShardIndex;
@@ -75,6 +75,7 @@ struct Seat {
     driver: Driver,
     listener: TcpListener,
     clock: SystemClock,
+    limits: Limits,
     mesh: Mesh<File>,
     stop: oneshot::Receiver<()>,
     news: mpsc::UnboundedSender<News>,
@@ -95,8 +96,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let cores = || thread::available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
     let shards = args.shards.unwrap_or_else(|| u16::try_from(cores()).expect("bounded above"));
     let dir = DataDir::open(&args.data)?;
-    let listeners = bind(args.listen, shards)
-        .map_err(|error| Failure::failed(format!("cannot listen on {}: {error}", args.listen)))?;
+    if let Err(error) = raise_open_files() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let listeners = bind(args.listen, shards, BACKLOG).map_err(|error| cannot_listen(args.listen, &error))?;
     let listen = listeners[0].local_addr().map_err(|error| Failure::failed(error.to_string()))?;
     let config = config(args, &dir, listen, shards)?;
 
@@ -105,18 +108,30 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let (news, mut heard) = mpsc::unbounded_channel();
     let mut stops = Vec::new();
     let clock = SystemClock::start();
+    let limits = Limits::default();
     for ((listener, mesh), shard) in listeners.into_iter().zip(Mesh::of(shards)).zip(0..) {
         let (stop, stopped) = oneshot::channel();
         stops.push(stop);
         let config = Config { shard: ShardIndex(shard), ..config.clone() };
         let (data, driver, news) = (dir.path.clone(), args.disk.into(), news.clone());
-        let seat = Seat { config, data, driver, listener, clock, mesh, stop: stopped, news };
+        let limits = limits.clone();
+        let seat = Seat { config, data, driver, listener, clock, limits, mesh, stop: stopped, news };
         let thread = thread::Builder::new().name(format!("shard-{shard}"));
         thread.spawn(move || sit(seat)).map_err(|error| Failure::failed(format!("no thread for a shard: {error}")))?;
     }
     let plural = if shards == 1 { "" } else { "s" };
     let banner = format!("klamm serves Kafka on {listen}, data in {}, {shards} shard{plural}", dir.path.display());
     runtime.block_on(watch(usize::from(shards), &mut heard, stops, &banner))
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => ": something else listens there; choose another port, or 0 for a free one",
+        io::ErrorKind::AddrNotAvailable => ": no interface of this machine has that address",
+        io::ErrorKind::PermissionDenied => ": ports below 1024 need privileges",
+        _ => "",
+    };
+    Failure::failed(format!("cannot listen on {address} ({error}){hint}"))
 }
 
 /// Waits for the shards to end: by a signal, which they all are told of, or because one has failed.
@@ -155,7 +170,10 @@ async fn watch(
         };
         match stops.take() {
             Some(stops) => drop(stops), // The other ends hear it.
-            None if stop => return Err(Failure::failed("stopped before the logs were closed")),
+            // The second signal.
+            None if stop => {
+                return Err(Failure::failed("stopped before the logs were closed: the next start recovers them"));
+            }
             None => {}
         }
     }
@@ -174,7 +192,7 @@ fn sit(seat: Seat) {
 }
 
 async fn host(seat: Seat) -> io::Result<()> {
-    let Seat { config, data, driver, listener, clock, mesh, stop, news } = seat;
+    let Seat { config, data, driver, listener, clock, limits, mesh, stop, news } = seat;
     let disk = AnyDisk::choose(data, driver)?;
     let driver = disk.name();
     let node = Node {
@@ -183,6 +201,7 @@ async fn host(seat: Seat) -> io::Result<()> {
         clock,
         options: Options::new(config.crc),
         config,
+        limits,
         mesh,
         serving: Box::new(move || drop(news.send(News::Serving(driver)))),
         stop: Box::pin(async { drop(stop.await) }),

@@ -38,6 +38,17 @@ impl Admission {
         Rc::new(Admission { own: Semaphore::new(BYTES_PER_CONNECTION), shard: Rc::clone(shard) })
     }
 
+    /// Whether every credit is back: nothing that came over this connection is still to be answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.own.available_permits() == BYTES_PER_CONNECTION
+    }
+
+    /// Waits until every credit is back. No request may be admitted any more.
+    pub(super) async fn drained(&self) {
+        let all = u32::try_from(BYTES_PER_CONNECTION).expect("a connection's bytes fit 32 bits");
+        take(&self.own, all).await;
+    }
+
     /// Waits for room for a frame of `len` bytes. What is shared is taken last: a wait that is given up holds none of it.
     pub(super) async fn admit(self: &Rc<Self>, len: usize) -> Credit {
         let bytes = u32::try_from(len.min(BYTES_PER_CONNECTION)).expect("a connection's bytes fit 32 bits");

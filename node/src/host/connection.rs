@@ -1,28 +1,33 @@
 //! One client's connection: frames in, answers out, in the order of the requests.
 //!
 //! One task for both halves: when either ends, the connection ends, the shard is told once, and all that still belonged
-//! to it (answers, leases, credits) is dropped with it. Knows no API.
+//! to it (answers, leases, credits) is dropped with it. A client that has only stopped asking, as a half-closed socket
+//! says, still gets its answers first. Knows no API.
 
 use super::admission::{Admission, Credit};
 use super::frame::{FrameError, Frames, SpareBlock};
 use super::lease::Resolving;
+use super::limits::{Limits, Place};
 use super::mailbox::Mailbox;
 use super::writer::{self, Reply, Slot};
 use super::{Clock, Disk, Reader, Writer};
 use klamm_core::effect::Input;
-use klamm_core::ids::ConnectionId;
+use klamm_core::ids::{ConnectionId, Instant};
 use klamm_core::wire::{Refusal, Response, decode_request};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 use tokio::sync::{Notify, Semaphore};
 
 /// How long the rest of a frame may take once its first byte is there.
 pub const FRAME_DEADLINE_MS: i64 = 60_000;
+/// How long the answers to a client that has half-closed its connection, or left, may take.
+pub const HALF_CLOSED_DEADLINE_MS: i64 = 30_000;
 
 /// What the connections of one shard share.
 pub(super) struct Shared<D, C> {
@@ -31,6 +36,7 @@ pub(super) struct Shared<D, C> {
     pub(super) mailbox: Mailbox,
     pub(super) spare: Rc<SpareBlock>,
     pub(super) room: Rc<Semaphore>,
+    pub(super) limits: Limits,
 }
 
 /// What the shard's loop and a connection's task share. Bounded by admission: each entry holds a credit.
@@ -40,6 +46,15 @@ pub(super) struct Link<F> {
     /// What is to be sent.
     slots: RefCell<VecDeque<Slot<F>>>,
     news: Notify,
+    admission: Rc<Admission>,
+    /// When the last request came, or the connection did.
+    heard: Cell<Instant>,
+    /// No further request is wanted.
+    finishing: Cell<bool>,
+    /// When it is looked at next, whether it is idle.
+    pub(super) due: Cell<Instant>,
+    /// Held as long as the connection is there.
+    _place: Option<Place>,
 }
 
 /// What an answer needs to know of its request.
@@ -50,8 +65,43 @@ struct Asked {
 }
 
 impl<F> Link<F> {
-    pub(super) fn new() -> Link<F> {
-        Link { asked: RefCell::default(), slots: RefCell::default(), news: Notify::new() }
+    pub(super) fn new(room: &Rc<Semaphore>, place: Option<Place>, now: Instant) -> Link<F> {
+        Link {
+            asked: RefCell::default(),
+            slots: RefCell::default(),
+            news: Notify::new(),
+            admission: Admission::of(room),
+            heard: Cell::new(now),
+            finishing: Cell::new(false),
+            due: Cell::default(),
+            _place: place,
+        }
+    }
+
+    /// A request came.
+    pub(super) fn heard(&self, now: Instant) {
+        self.heard.set(now);
+    }
+
+    /// Since when nothing was asked and nothing is owed; `None` while something is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.admission.is_idle().then(|| self.heard.get())
+    }
+
+    /// Ends the connection, which is idle.
+    pub(super) fn close_idle(&self) {
+        self.put(Slot::Idle);
+    }
+
+    /// Ends the connection once what was asked is answered.
+    pub(super) fn finish(&self) {
+        self.finishing.set(true);
+        // The connection is one task: whatever part of it is woken, all of it looks.
+        self.news.notify_one();
+    }
+
+    async fn finishing(&self) {
+        poll_fn(|_| if self.finishing.get() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     /// Queues the answer to the oldest request.
@@ -99,6 +149,10 @@ impl<F> Link<F> {
 pub(super) enum End {
     /// The client left.
     Left,
+    /// It asked for nothing for too long.
+    Idle,
+    /// The broker stops.
+    Finished,
     /// A socket or the disk failed.
     Failed(io::Error),
     /// The client sent what is not Kafka's protocol, or nothing that is spoken here.
@@ -144,6 +198,8 @@ pub(super) async fn serve<R, W, D, C>(
     };
     match end {
         End::Left => tracing::debug!(%peer, "a client left"),
+        End::Idle => tracing::debug!(%peer, "closing an idle connection"),
+        End::Finished => tracing::debug!(%peer, "closing a connection: the broker stops"),
         End::Failed(error) => {
             tracing::warn!(%peer, %error, "closing a connection that failed");
             writer.abort();
@@ -154,7 +210,7 @@ pub(super) async fn serve<R, W, D, C>(
     shared.mailbox.put(Input::Closed { conn });
 }
 
-/// Hands the requests of a connection to the shard until it ends.
+/// Hands the requests of a connection to the shard until it ends, or is to end, and what was asked is answered.
 async fn ask<R, D, C>(
     mut frames: Frames<R>,
     conn: ConnectionId,
@@ -166,17 +222,35 @@ where
     D: Disk,
     C: Clock,
 {
-    let admission = Admission::of(&shared.room);
-    while frames.wait().await? {
+    let end = loop {
+        let more = tokio::select! { biased;
+            () = link.finishing() => break End::Finished,
+            more = frames.wait() => more?,
+        };
+        if !more {
+            break End::Left;
+        }
         let len = in_time(&shared.clock, FRAME_DEADLINE_MS, frames.length()).await?;
-        let credit = admission.admit(len).await;
+        if len > shared.limits.max_frame {
+            let most = shared.limits.max_frame;
+            return Err(End::Refused(format!("a frame of {len} bytes, more than socket.request.max.bytes={most}")));
+        }
+        let credit = link.admission.admit(len).await;
         let frame = in_time(&shared.clock, FRAME_DEADLINE_MS, frames.body(len)).await?;
         let incoming = decode_request(frame).map_err(|refusal| End::Refused(in_words(refusal)))?;
         let correlation = incoming.correlation;
         link.asked.borrow_mut().push_back(Asked { version: incoming.version, correlation, credit });
         shared.mailbox.put(Input::Request { conn, correlation, request: incoming.request });
+    };
+    if !link.admission.is_idle() {
+        let drained = async {
+            link.admission.drained().await;
+            Ok::<_, io::Error>(())
+        };
+        // Too late is as good as never: the peer is gone, or the broker is about to.
+        drop(Box::pin(in_time(&shared.clock, HALF_CLOSED_DEADLINE_MS, drained)).await);
     }
-    Err(End::Left)
+    Err(end)
 }
 
 fn in_words(refusal: Refusal) -> String {
@@ -300,9 +374,11 @@ mod tests {
             mailbox: Mailbox::default(),
             spare: Rc::default(),
             room: Admission::shard(),
+            limits: Limits::default(),
         };
+        let link = Rc::new(Link::new(&shared.room, None, Instant(0)));
         let server = (reader, writer, SocketAddr::from(([127, 0, 0, 1], 1)));
-        Rig { client, server, link: Rc::new(Link::new()), shared: Rc::new(shared), aborted }
+        Rig { client, server, link, shared: Rc::new(shared), aborted }
     }
 
     fn request(correlation: i32) -> Bytes {
@@ -360,7 +436,7 @@ mod tests {
     async fn however_it_ends_the_shard_is_told_once() {
         let half = || request(1).slice(..9);
         let ends: [(&str, bool, Bytes); 5] = [
-            ("the client leaves", false, request(1)),
+            ("the client leaves, and its answer does not come", true, request(1)),
             ("inside a frame", false, half()),
             ("no frame", false, Bytes::from_static(b"GET /")),
             ("no request", false, Bytes::from_static(&[0, 0, 0, 4, 99, 99, 99, 99])),
@@ -369,14 +445,51 @@ mod tests {
         for (name, stalls, sent) in ends {
             let Rig { mut client, server, link, shared, aborted } = rig(stalls, 1 << 10);
             client.write_all(&sent).await.unwrap();
-            let kept = stalls.then_some(client);
+            let kept = (name == "the rest of a frame does not come").then_some(client);
             serve(server, ConnectionId(1), link, Rc::clone(&shared)).await;
             let inputs: Vec<_> = std::iter::from_fn(|| shared.mailbox.take()).collect();
             let closed = inputs.iter().filter(|input| matches!(input, Input::Closed { .. })).count();
             assert!(closed == 1 && matches!(inputs.last(), Some(Input::Closed { .. })), "{name}: {inputs:?}");
-            assert_eq!(aborted.get(), stalls || name == "inside a frame", "{name}");
+            assert_eq!(aborted.get(), kept.is_some() || name == "inside a frame", "{name}");
             drop(kept);
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_asks_no_more_still_gets_its_answers() {
+        let Rig { mut client, server, link, shared, .. } = rig(false, 1 << 10);
+        client.write_all(&request(7)).await.unwrap();
+        let script = async {
+            settle().await;
+            client.shutdown().await.unwrap();
+            settle().await;
+            assert_eq!(arrived(&shared.mailbox), [7], "and no Closed before the answer");
+            reply(&link, 7);
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            assert_eq!(got[4..8], 7i32.to_be_bytes());
+        };
+        tokio::join!(serve(server, ConnectionId(1), Rc::clone(&link), Rc::clone(&shared)), script);
+        assert!(matches!(shared.mailbox.take(), Some(Input::Closed { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_stops_answers_what_was_asked_and_asks_for_no_more() {
+        let Rig { mut client, server, link, shared, .. } = rig(false, 1 << 10);
+        client.write_all(&request(7)).await.unwrap();
+        let script = async {
+            settle().await;
+            link.finish();
+            settle().await;
+            client.write_all(&request(8)).await.unwrap();
+            settle().await;
+            assert_eq!(arrived(&shared.mailbox), [7]);
+            reply(&link, 7);
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            assert_eq!(got[4..8], 7i32.to_be_bytes());
+        };
+        tokio::join!(serve(server, ConnectionId(1), Rc::clone(&link), Rc::clone(&shared)), script);
     }
 
     fn future_bytes<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {

@@ -40,6 +40,8 @@ pub enum Message<F> {
         /// The records.
         records: Vec<MetadataRecord>,
     },
+    /// The broker stops, and the sender has no connection left: it asks nothing any more.
+    Drained,
 }
 
 /// One shard's end of the mesh.
@@ -70,10 +72,20 @@ impl<F> Mesh<F> {
         Peer(self.peers[usize::from(to.0)].clone())
     }
 
+    /// How many others there are.
+    pub(super) fn others(&self) -> usize {
+        self.peers.len() - 1
+    }
+
     /// Hands committed metadata to all others.
     pub(super) fn publish(&self, upto: Offset, records: &[MetadataRecord]) {
+        self.tell_others(|| Message::Committed { upto, records: records.to_vec() });
+    }
+
+    /// Tells all others something.
+    pub(super) fn tell_others(&self, message: impl Fn() -> Message<F>) {
         for shard in (0..).map(ShardIndex).take(self.peers.len()).filter(|shard| *shard != self.shard) {
-            self.peer(shard).send(Message::Committed { upto, records: records.to_vec() });
+            self.peer(shard).send(message());
         }
     }
 

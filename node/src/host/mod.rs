@@ -12,15 +12,17 @@ mod connection;
 mod disk;
 mod frame;
 mod lease;
+mod limits;
 mod mailbox;
 mod mesh;
 mod net;
 mod writer;
 
 pub use admission::{BYTES_PER_CONNECTION, BYTES_PER_SHARD, REQUESTS_PER_CONNECTION};
-pub use connection::FRAME_DEADLINE_MS;
+pub use connection::{FRAME_DEADLINE_MS, HALF_CLOSED_DEADLINE_MS};
 pub use disk::{Completion, Disk, Op, Outcome};
 pub use frame::MAX_FRAME;
+pub use limits::Limits;
 pub use mesh::{Mesh, Message};
 pub use net::{Clock, Net, Reader, Writer};
 pub use writer::{WRITE_DEADLINE_MS, send};
@@ -32,8 +34,9 @@ use klamm_core::effect::{Answer, Config, Effect, Input, Range};
 use klamm_core::ids::{ConnectionId, Correlation, Instant, Now, ShardIndex};
 use klamm_core::shard::Shard;
 use lease::{Leases, Resolving};
+use limits::Place;
 use mailbox::Mailbox;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, pending, ready};
 use std::io;
 use std::mem;
@@ -44,6 +47,8 @@ use tokio::task::{JoinError, JoinSet, yield_now};
 
 /// Connections of one shard; more wait to be accepted.
 pub const CONNECTIONS: usize = 65_536;
+/// How long answers may take once the broker stops.
+const DRAIN_MS: i64 = 5_000;
 /// Inputs of one turn; the rest waits for the next.
 const TURN: usize = 4_096;
 /// How long to wait after a connection could not be accepted (no descriptors left, say).
@@ -61,11 +66,14 @@ pub struct Node<N, D: Disk, C> {
     pub config: Config,
     /// What its store is built with.
     pub options: Options,
+    /// What its connections are held to; the shards of a broker share one.
+    pub limits: Limits,
     /// Its way to the other shards.
     pub mesh: Mesh<D::File>,
     /// Called once, when the shard says that the broker serves.
     pub serving: Box<dyn FnOnce()>,
-    /// Ends the host, cleanly, when it completes.
+    /// When it completes no connection is accepted any more; what was asked is answered, within bounds, on this shard and
+    /// the others, and the logs are closed.
     pub stop: Pin<Box<dyn Future<Output = ()>>>,
     /// Sees every step, after it.
     pub observer: Option<Observer>,
@@ -75,7 +83,7 @@ pub struct Node<N, D: Disk, C> {
 pub type Observer = Box<dyn FnMut(Now, &Input, &[Effect])>;
 
 /// Runs one shard, on the current thread, inside a [`tokio::task::LocalSet`] (best as one of its tasks): recovers its
-/// logs, serves until `stop` completes, and closes the logs.
+/// logs, serves until `stop` completes, answers what was asked, and closes the logs.
 ///
 /// # Errors
 /// The disk's, during recovery and closing; the shard's reason to end the broker.
@@ -83,13 +91,14 @@ pub type Observer = Box<dyn FnMut(Now, &Input, &[Effect])>;
 /// # Panics
 /// When the shard, or a connection, panics. (The store has tasks of its own: their panics reach the process only.)
 pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<()> {
-    let Node { net, disk, clock, config, options, mesh, serving, stop, observer } = node;
+    let Node { net, disk, clock, config, options, limits, mesh, serving, stop, observer } = node;
     let shared = Rc::new(Shared {
         disk: disk.clone(),
         clock,
         mailbox: Mailbox::default(),
         spare: Rc::default(),
         room: Admission::shard(),
+        limits,
     });
     let events = {
         let shared = Rc::clone(&shared);
@@ -104,14 +113,17 @@ pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<(
         mesh,
         leases: Leases::new(),
         connections: BTreeMap::new(),
+        idle: BTreeSet::new(),
         opened: 0,
+        drained: 0,
         tasks: JoinSet::new(),
         effects: Vec::new(),
         serving: Some(serving),
         observer,
         halted: None,
     };
-    host.serve(&net, stop).await;
+    host.serve(net, stop).await;
+    host.drain().await;
     host.close().await
 }
 
@@ -123,8 +135,12 @@ struct Host<D: Disk, C> {
     /// From other shards, for answers to come.
     leases: Leases<D::File>,
     connections: BTreeMap<ConnectionId, Rc<Link<D::File>>>,
+    /// When each of them is looked at next, whether it is idle.
+    idle: BTreeSet<(Instant, ConnectionId)>,
     /// Connections so far.
     opened: u64,
+    /// Other shards that have none left, because the broker stops.
+    drained: usize,
     /// Connections, look-ups, leases on their way to another shard.
     tasks: JoinSet<()>,
     /// Emptied and filled by each step.
@@ -137,9 +153,9 @@ struct Host<D: Disk, C> {
 }
 
 impl<D: Disk, C: Clock> Host<D, C> {
-    async fn serve<N: Net>(&mut self, net: &N, mut stop: Pin<Box<dyn Future<Output = ()>>>) {
+    async fn serve<N: Net>(&mut self, net: N, mut stop: Pin<Box<dyn Future<Output = ()>>>) {
         let shared = Rc::clone(&self.shared);
-        let mut accept = pin!(accept(net, &shared.clock));
+        let mut accept = pin!(accept(&net, &shared.clock, &shared.limits));
         let mut alarm = Alarm { clock: &shared.clock, armed: None };
         loop {
             self.turn();
@@ -149,19 +165,59 @@ impl<D: Disk, C: Clock> Host<D, C> {
             if !shared.mailbox.is_empty() {
                 yield_now().await; // It was a long turn: now the connections have theirs.
             }
-            alarm.set(self.shard.deadline());
+            alarm.set(self.deadline());
             tokio::select! { biased;
                 () = &mut stop => return,
                 Some(done) = self.tasks.join_next() => reap(done),
                 message = self.mesh.receive() => self.receive(message),
                 accepted = &mut accept, if self.serving.is_none() && self.connections.len() < CONNECTIONS => {
                     self.open(accepted);
-                    accept.set(self::accept(net, &shared.clock));
+                    accept.set(self::accept(&net, &shared.clock, &shared.limits));
                 }
                 () = shared.mailbox.filled() => {}
                 () = alarm.rings() => {}
             }
         }
+    }
+
+    /// Answers what was asked, here and for the other shards' connections, until no shard has a connection left; but not
+    /// for ever.
+    async fn drain(&mut self) {
+        if self.halted.is_some() {
+            return;
+        }
+        let shared = Rc::clone(&self.shared);
+        let end = shared.clock.now().monotonic.plus_ms(DRAIN_MS);
+        let mut alarm = Alarm { clock: &shared.clock, armed: None };
+        self.connections.values().for_each(|link| link.finish());
+        let mut told = false;
+        loop {
+            self.turn();
+            if self.connections.is_empty() && !told {
+                told = true;
+                self.mesh.tell_others(|| Message::Drained);
+            }
+            let done = told && self.drained == self.mesh.others();
+            if done || self.halted.is_some() || shared.clock.now().monotonic >= end {
+                return;
+            }
+            if !shared.mailbox.is_empty() {
+                yield_now().await;
+            }
+            alarm.set(self.deadline().into_iter().chain([end]).min());
+            tokio::select! { biased;
+                Some(done) = self.tasks.join_next() => reap(done),
+                message = self.mesh.receive() => self.receive(message),
+                () = shared.mailbox.filled() => {}
+                () = alarm.rings() => {}
+            }
+        }
+    }
+
+    /// When a turn is wanted at the latest.
+    fn deadline(&self) -> Option<Instant> {
+        let idle = self.idle.first().map(|(due, _)| *due);
+        self.shard.deadline().into_iter().chain(idle).min()
     }
 
     /// Steps everything that waits, and the deadline if it has come: one turn, one time.
@@ -180,16 +236,46 @@ impl<D: Disk, C: Clock> Host<D, C> {
         if self.shard.deadline().is_some_and(|deadline| deadline <= now.monotonic) {
             self.step(now, Input::Tick);
         }
+        self.close_idle(now.monotonic);
+    }
+
+    /// Closes the connections that have been idle for too long.
+    fn close_idle(&mut self, now: Instant) {
+        let idle_ms = self.shared.limits.idle_ms;
+        while let Some((_, conn)) = self.idle.first().copied().filter(|(due, _)| *due <= now) {
+            self.idle.pop_first();
+            let link = Rc::clone(&self.connections[&conn]);
+            match link.idle_since().unwrap_or(now).plus_ms(idle_ms) {
+                due if due <= now => link.close_idle(),
+                due => self.look_at(conn, &link, due),
+            }
+        }
+    }
+
+    /// Looks at a connection again at `due`.
+    fn look_at(&mut self, conn: ConnectionId, link: &Link<D::File>, due: Instant) {
+        if self.shared.limits.idle_ms > 0 {
+            link.due.set(due);
+            self.idle.insert((due, conn));
+        }
+    }
+
+    /// A connection has ended, or is about to.
+    fn forget(&mut self, conn: ConnectionId) -> Option<Rc<Link<D::File>>> {
+        let link = self.connections.remove(&conn)?;
+        self.idle.remove(&(link.due.get(), conn));
+        Some(link)
     }
 
     fn step(&mut self, now: Now, input: Input) {
-        if let Input::Request { conn, .. } = &input
-            && !self.connections.contains_key(conn)
-        {
-            return; // It came after the shard had ended the connection.
+        if let Input::Request { conn, .. } = &input {
+            let Some(link) = self.connections.get(conn) else {
+                return; // It came after the shard had ended the connection.
+            };
+            link.heard(now.monotonic);
         }
         if let Input::Closed { conn } = &input {
-            self.connections.remove(conn);
+            drop(self.forget(*conn));
         }
         let seen = self.observer.is_some().then(|| input.clone());
         let mut effects = mem::take(&mut self.effects);
@@ -232,7 +318,7 @@ impl<D: Disk, C: Clock> Host<D, C> {
             }
             Effect::Release { lease } => drop(self.leases.take(lease)),
             Effect::Close { conn, reason } => {
-                if let Some(link) = self.connections.remove(&conn) {
+                if let Some(link) = self.forget(conn) {
                     link.close(reason);
                 }
             }
@@ -279,7 +365,7 @@ impl<D: Disk, C: Clock> Host<D, C> {
 
     /// Takes what another shard sent: its leases into the table, the rest to the shard.
     fn receive(&mut self, message: Message<D::File>) {
-        self.shared.mailbox.put(match message {
+        let input = match message {
             Message::Call { from, image, correlation, call } => Input::Call { from, image, correlation, call },
             Message::Answer { correlation, mut answer, leases } => {
                 for (range, lease) in ranges_of(&mut answer).zip(leases) {
@@ -289,13 +375,20 @@ impl<D: Disk, C: Clock> Host<D, C> {
                 Input::Answer { correlation, answer }
             }
             Message::Committed { upto, records } => Input::Committed { upto, records },
-        });
+            Message::Drained => {
+                self.drained += 1;
+                return;
+            }
+        };
+        self.shared.mailbox.put(input);
     }
 
-    fn open<R: Reader, W: Writer>(&mut self, accepted: (R, W, SocketAddr)) {
+    fn open<R: Reader, W: Writer>(&mut self, (accepted, place): Accepted<R, W>) {
         let conn = ConnectionId(self.opened);
         self.opened += 1;
-        let link = Rc::new(Link::new());
+        let now = self.shared.clock.now().monotonic;
+        let link = Rc::new(Link::new(&self.shared.room, Some(place), now));
+        self.look_at(conn, &link, now.plus_ms(self.shared.limits.idle_ms));
         self.connections.insert(conn, Rc::clone(&link));
         self.shared.mailbox.put(Input::Opened { conn });
         self.tasks.spawn_local(connection::serve(accepted, conn, link, Rc::clone(&self.shared)));
@@ -322,11 +415,17 @@ fn ranges_of(answer: &mut Answer) -> impl Iterator<Item = &mut Range> {
     results.iter_mut().filter_map(|result| result.range.as_mut())
 }
 
+/// A connection and its place among those that there may be.
+type Accepted<R, W> = ((R, W, SocketAddr), Place);
+
 /// The next connection, however long it takes.
-async fn accept<N: Net, C: Clock>(net: &N, clock: &C) -> (N::Reader, N::Writer, SocketAddr) {
+async fn accept<N: Net, C: Clock>(net: &N, clock: &C, limits: &Limits) -> Accepted<N::Reader, N::Writer> {
     loop {
         match net.accept().await {
-            Ok(accepted) => return accepted,
+            Ok(accepted) => match limits.place(accepted.2.ip()).await {
+                Some(place) => return (accepted, place),
+                None => tracing::warn!(peer = %accepted.2, "closing a connection: max.connections.per.ip is reached"),
+            },
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 clock.sleep_until(clock.now().monotonic.plus_ms(ACCEPT_PAUSE_MS)).await;

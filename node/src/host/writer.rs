@@ -51,6 +51,8 @@ pub(super) enum Slot<F> {
     Reply(Box<Reply<F>>),
     /// End the connection, for this reason.
     Close(&'static str),
+    /// End the connection, which is idle.
+    Idle,
 }
 
 /// Sends the answers of a connection until it ends.
@@ -72,7 +74,7 @@ where
         let room = match &slot {
             // Earlier answers do not wait for this one's look-ups.
             Some(Slot::Reply(reply)) => reply.ranges.is_empty() && pieces.len() < GATHER,
-            Some(Slot::Close(_)) | None => false,
+            Some(Slot::Close(_) | Slot::Idle) | None => false,
         };
         if !room {
             send(writer, disk, clock, &mut pieces).await?;
@@ -81,6 +83,7 @@ where
         match slot {
             Some(Slot::Reply(reply)) => credits.push(encode(reply, &mut pieces).await?),
             Some(Slot::Close(reason)) => return Err(End::Told(reason)),
+            Some(Slot::Idle) => return Err(End::Idle),
             None => link.news().await,
         }
     }

@@ -4,4 +4,4 @@ mod clock;
 mod tcp;
 
 pub use clock::SystemClock;
-pub use tcp::{TcpNet, TcpWriter, bind};
+pub use tcp::{BACKLOG, TcpNet, TcpWriter, bind, raise_open_files};

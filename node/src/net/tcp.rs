@@ -5,6 +5,7 @@ use crate::host::{Net, Writer};
 use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind as bind_to, listen, socket_with, sockopt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -14,36 +15,47 @@ use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// Connections that wait to be accepted, per shard.
-const BACKLOG: i32 = 1_024;
+/// Connections that wait to be accepted, per shard, unless another number is asked for.
+pub const BACKLOG: i32 = 1_024;
 
-/// Sockets that listen on one address, one for each of `shards`; port 0 becomes one free port for all.
+/// Lets this process open as many files as it may: the limit of open files becomes the hard one.
+///
+/// # Errors
+/// The system's.
+pub fn raise_open_files() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    Ok(())
+}
+
+/// Sockets that listen on one address, one for each of `shards`; port 0 becomes one free port for all. So many
+/// connections wait at each (`socket.listen.backlog.size`).
 ///
 /// # Errors
 /// When the address is taken (by another user of `SO_REUSEPORT` too) or not ours.
-pub fn bind(address: SocketAddr, shards: u16) -> io::Result<Vec<std::net::TcpListener>> {
+pub fn bind(address: SocketAddr, shards: u16, backlog: i32) -> io::Result<Vec<std::net::TcpListener>> {
     // Without this, a second broker would silently share our connections.
     let mut address = address;
     if address.port() != 0 {
-        drop(socket(address, false)?);
+        drop(socket(address, false, backlog)?);
     }
     let mut listeners = Vec::new();
     for _ in 0..shards {
-        let listener = socket(address, true)?;
+        let listener = socket(address, true, backlog)?;
         address = listener.local_addr()?;
         listeners.push(listener);
     }
     Ok(listeners)
 }
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+fn socket(address: SocketAddr, shared: bool, backlog: i32) -> io::Result<std::net::TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, shared)?;
     bind_to(&socket, &address)?;
-    listen(&socket, BACKLOG)?;
+    listen(&socket, backlog)?;
     Ok(socket.into())
 }
 

@@ -10,7 +10,7 @@ use crate::disk::{Device, SimFile};
 use crate::net::{self, PORT, SimNet};
 use crate::report::Violation;
 use klamm::disk::logs::Options;
-use klamm::host::{Mesh, Node, Observer};
+use klamm::host::{Limits, Mesh, Node, Observer};
 use klamm_core::effect::{Call, Config, Effect, Input, Range};
 use klamm_core::ids::{BrokerId, Now, ShardIndex, Uuid};
 use klamm_core::record::Header;
@@ -126,6 +126,7 @@ impl Site {
         let unready = Rc::new(Cell::new(shards));
         let mut hosts = JoinSet::new();
         let mut stops = Vec::new();
+        let limits = Limits::default();
         for ((net, mesh), shard) in nets.into_iter().zip(Mesh::<SimFile>::of(shards)).zip((0..).map(ShardIndex)) {
             let (stop, stopped) = oneshot::channel();
             stops.push(stop);
@@ -136,6 +137,7 @@ impl Site {
                 clock,
                 config: self.config(shard, shards, incarnation, seed),
                 options: self.options(),
+                limits: limits.clone(),
                 mesh,
                 serving: Box::new(move || site.serves(&unready)),
                 stop: Box::pin(async { drop(stopped.await) }),

@@ -34,7 +34,8 @@ pub(super) struct Meta {
 
 impl DataDir {
     /// Takes hold of a directory; makes it, and says what it is, if it is not there or empty.
-    pub(super) fn open(path: &Path) -> Result<DataDir, Failure> {
+    /// It must be this node's and this cluster's, where those are given.
+    pub(super) fn open(path: &Path, node: Option<BrokerId>, cluster: Option<&str>) -> Result<DataDir, Failure> {
         let failed = |error: io::Error| Failure::data_dir(format!("data directory {}: {error}", path.display()));
         if !path.is_dir() {
             fs::create_dir_all(path).map_err(failed)?;
@@ -57,11 +58,19 @@ impl DataDir {
         let meta = match read(&path.join(META)).map_err(failed)? {
             Some(text) => Meta::parse(&text).map_err(|reason| refused(path, reason))?,
             None => {
-                let meta = Meta::draw().map_err(failed)?;
+                let mut meta = Meta::draw().map_err(failed)?;
+                meta.node = node.unwrap_or(meta.node);
+                meta.cluster = cluster.map_or(meta.cluster, str::to_owned);
                 meta.write(path).map_err(failed)?;
                 meta
             }
         };
+        if let Some(node) = node.filter(|node| *node != meta.node) {
+            return Err(refused(path, format!("it is node {}'s, but node.id={node}", meta.node)));
+        }
+        if let Some(cluster) = cluster.filter(|cluster| *cluster != meta.cluster) {
+            return Err(refused(path, format!("it is of cluster {}, but CLUSTER_ID={cluster}", meta.cluster)));
+        }
         Ok(DataDir { path: path.to_owned(), meta, _lock: lock })
     }
 }
@@ -160,11 +169,13 @@ mod tests {
     #[test]
     fn a_directory_keeps_its_ids_and_belongs_to_one_at_a_time() {
         let path = empty("data-dir");
-        let first = DataDir::open(&path.join("deep")).ok().unwrap();
-        assert_eq!(DataDir::open(&path.join("deep")).unwrap_err().code, 75);
+        let first = DataDir::open(&path.join("deep"), None, None).ok().unwrap();
+        assert_eq!(DataDir::open(&path.join("deep"), None, None).unwrap_err().code, 75);
         let meta = first.meta.clone();
         drop(first);
-        assert_eq!(DataDir::open(&path.join("deep")).ok().unwrap().meta, meta);
+        assert_eq!(DataDir::open(&path.join("deep"), Some(BrokerId(7)), None).unwrap_err().code, 78);
+        assert_eq!(DataDir::open(&path.join("deep"), None, Some("other")).unwrap_err().code, 78);
+        assert_eq!(DataDir::open(&path.join("deep"), None, None).ok().unwrap().meta, meta);
         fs::remove_dir_all(&path).unwrap();
     }
 
@@ -173,10 +184,10 @@ mod tests {
         let path = empty("stranger");
         fs::create_dir_all(&path).unwrap();
         fs::write(path.join("letter"), "dear").unwrap();
-        assert_eq!(DataDir::open(&path).unwrap_err().code, 78);
+        assert_eq!(DataDir::open(&path, None, None).unwrap_err().code, 78);
         assert!(!path.join(LOCK).exists(), "and left as it was");
         fs::write(path.join(META), "version=2\ncluster.id=a\nnode.id=1\n").unwrap();
-        let failure = DataDir::open(&path).unwrap_err();
+        let failure = DataDir::open(&path, None, None).unwrap_err();
         assert!(failure.code == 78 && failure.message.contains("version=2"), "{}", failure.message);
         fs::remove_dir_all(&path).unwrap();
     }

@@ -1,8 +1,12 @@
 //! The command line. Data goes to stdout, talk to stderr; an error says what, why and what to do, in one sentence.
 
 mod bench;
+mod broker;
 mod data_dir;
 mod dev;
+mod properties;
+mod settings;
+mod start;
 
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
@@ -22,6 +26,8 @@ struct Cli {
 enum Command {
     /// Run a broker of its own on this machine.
     Dev(dev::Args),
+    /// Run a broker from Kafka's `server.properties`.
+    Start(start::Args),
     /// Measure this broker beside floors of the same client shape.
     Bench(bench::Args),
     /// A floor of `bench`, started by it.
@@ -67,7 +73,8 @@ pub fn main() -> ExitCode {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
     let done = match cli.command {
-        Command::Dev(args) => dev::run(&args),
+        Command::Dev(args) => dev::run(args),
+        Command::Start(args) => start::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::BenchFloor(args) => bench::serve_floor(&args),
         Command::Version => {

@@ -36,8 +36,6 @@ number!(/// The number of a change to one log, in that log's FIFO; ended by one 
     Seq(u64));
 number!(/// A client's connection, unique within a shard and a life.
     ConnectionId(u64));
-number!(/// Names a question between shards; an answer is consumed once.
-    Correlation(u64));
 number!(/// Names a disk look-up.
     Ticket(u64));
 number!(/// A shard of this broker.
@@ -75,6 +73,21 @@ impl Instant {
     pub fn plus_ms(self, ms: i64) -> Instant {
         let ms = u64::try_from(ms).unwrap_or(0);
         Instant(self.0.saturating_add(ms.saturating_mul(1_000_000)))
+    }
+}
+
+/// Names a question of a shard, to itself or another one. It is answered once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Correlation {
+    /// The request that it is asked for, by the asker's name for it.
+    pub request: u64,
+    /// Which of that request's questions.
+    pub question: u16,
+}
+
+impl fmt::Display for Correlation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.request, self.question)
     }
 }
 

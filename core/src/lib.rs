@@ -20,5 +20,6 @@ pub mod replica;
 pub mod rng;
 pub mod session;
 pub mod shard;
+pub mod table;
 pub mod varint;
 pub mod wire;

@@ -15,11 +15,12 @@ use crate::effect::Effect;
 use crate::ids::{BrokerId, LeaderEpoch, LogId, Offset};
 use crate::log::{Appended, Log, Verdict};
 use crate::record::Batch;
+use crate::table::Key;
 use crate::wire::error;
 
 /// Names an entry of the shard's table of waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WaitId(pub u64);
+pub struct WaitId(pub Key);
 
 /// How a topic's log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

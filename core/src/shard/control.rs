@@ -362,7 +362,7 @@ impl Shard {
         if self.control.is_some() {
             return self.image_reached(self.config.shard, upto, step);
         }
-        let correlation = crate::ids::Correlation(self.fresh());
+        let correlation = self.fresh_question();
         let call = crate::effect::Call::ImageAt { upto };
         step.out.push(Effect::Call { to: ShardIndex(0), image: upto, correlation, call });
     }

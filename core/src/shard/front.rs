@@ -2,19 +2,18 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::mem;
 
 use super::{Origin, Shard, Step};
 use crate::effect::{Answer, Call, Effect, FetchPart, ListPart, ProducePart};
 use crate::ids::{ConnectionId, Correlation, LogId, ShardIndex};
 use crate::session::gather::{self, Gather, Kind, Place, Question};
 use crate::session::{Ending, Slot, metadata};
+use crate::table::Key;
 use crate::wire::{
     FetchRequest, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, MetadataRequest, ProduceRequest,
     Request, Response, error,
 };
-
-/// A question's name says which: so many bits for its position among its request's, the others for the request.
-const QUESTION_BITS: u32 = 16;
 
 /// The block of producer ids that this shard gives out, and who waits for the next one.
 #[derive(Debug, Default)]
@@ -107,11 +106,12 @@ impl Shard {
         calls: Vec<(ShardIndex, Vec<Place>, Call)>,
         step: &mut Step<'_>,
     ) {
-        let id = self.fresh();
-        let (questions, asked): (Vec<Question>, Vec<(ShardIndex, Call)>) =
-            calls.into_iter().map(|(to, places, call)| (Question { to, places, open: true }, (to, call))).unzip();
-        self.gathers.insert(id, Gather { conn, slot, questions, kind });
-        for (index, (to, call)) in asked.into_iter().enumerate() {
+        let mut calls = calls;
+        let open =
+            |(to, places, _): &mut (_, Vec<Place>, _)| Question { to: *to, places: mem::take(places), open: true };
+        let questions = calls.iter_mut().map(open).collect();
+        let id = self.gathers.insert(Gather { conn, slot, questions, kind });
+        for (index, (to, _, call)) in calls.into_iter().enumerate() {
             self.ask(to, question(id, index), call, step);
         }
         self.end_when_gathered(id, step);
@@ -131,8 +131,8 @@ impl Shard {
         if self.producer_ids.asked == Some(correlation) {
             return self.producer_ids_came(&answer, step);
         }
-        let (id, index) = (correlation.0 >> QUESTION_BITS, correlation.0 as usize & ((1 << QUESTION_BITS) - 1));
-        let gather = self.gathers.get_mut(&id).expect("an answer names a request");
+        let (id, index) = (Key(correlation.request), usize::from(correlation.question));
+        let gather = self.gathers.get_mut(id).expect("an answer names a request");
         let asked = &mut gather.questions[index];
         assert!(asked.open, "a question is answered once");
         match (&mut gather.kind, answer) {
@@ -153,7 +153,7 @@ impl Shard {
             }
             (Kind::Relay, Answer::CreateTopics(response)) => {
                 let (conn, slot) = (gather.conn, gather.slot);
-                self.gathers.remove(&id);
+                self.gathers.remove(id);
                 return self.finish(conn, slot, Response::from(response), step);
             }
             (Kind::Metadata(_), Answer::CreateTopics(_)) => {}
@@ -168,22 +168,24 @@ impl Shard {
     }
 
     /// Has the open parts of a fetch answered now.
-    fn settle_all(&mut self, id: u64, step: &mut Step<'_>) {
+    fn settle_all(&mut self, id: Key, step: &mut Step<'_>) {
         let mut next = 0;
         // An answer that comes at once may settle the others itself, and end the request.
-        while let Some(index) = self.gathers.get(&id).and_then(|g| g.open().find(|index| *index >= next)) {
-            let (to, fetch) = (self.gathers[&id].questions[index].to, question(id, index));
+        while let Some(gather) = self.gathers.get(id)
+            && let Some(index) = { gather.open().find(|index| *index >= next) }
+        {
+            let (to, fetch) = (gather.questions[index].to, question(id, index));
             self.ask(to, fetch, Call::Settle { fetch }, step);
             next = index + 1;
         }
     }
 
     /// Answers a request all of whose questions are answered.
-    fn end_when_gathered(&mut self, id: u64, step: &mut Step<'_>) {
-        if self.gathers.get(&id).is_none_or(|g| g.open().next().is_some()) {
+    fn end_when_gathered(&mut self, id: Key, step: &mut Step<'_>) {
+        if self.gathers.get(id).is_none_or(|g| g.open().next().is_some()) {
             return;
         }
-        let Some(Gather { conn, slot, kind, .. }) = self.gathers.remove(&id) else { return };
+        let Some(Gather { conn, slot, kind, .. }) = self.gathers.remove(id) else { return };
         match kind {
             Kind::Produce { acks, response } => self.finish(conn, slot, gather::produce_ending(acks, response), step),
             Kind::Fetch(fetch) => self.finish(conn, slot, fetch.ending(), step),
@@ -199,11 +201,11 @@ impl Shard {
         let session = self.sessions.remove(&conn).expect("only an open connection closes");
         Shard::drop_ranges(session.into_ranges(), step);
         self.producer_ids.waiting.retain(|(c, _)| *c != conn);
-        let polls: Vec<u64> = self
+        let polls: Vec<Key> = self
             .gathers
             .iter()
             .filter(|(_, g)| g.conn == conn && matches!(g.kind, Kind::Fetch(_)))
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect();
         for id in polls {
             self.settle_all(id, step);
@@ -237,7 +239,7 @@ impl Shard {
         }
         self.producer_ids.waiting.push((conn, slot));
         if self.producer_ids.asked.is_none() {
-            let correlation = question(self.fresh(), 0);
+            let correlation = self.fresh_question();
             self.producer_ids.asked = Some(correlation);
             self.ask(ShardIndex(0), correlation, Call::AllocateProducerIds, step);
         }
@@ -246,7 +248,7 @@ impl Shard {
     fn producer_ids_came(&mut self, answer: &Answer, step: &mut Step<'_>) {
         let Answer::ProducerIds(block) = answer else { panic!("{answer:?} is no block of producer ids") };
         self.producer_ids.asked = None;
-        let waiting = core::mem::take(&mut self.producer_ids.waiting);
+        let waiting = mem::take(&mut self.producer_ids.waiting);
         match block {
             Ok((first, count)) => {
                 self.producer_ids.next = *first;
@@ -296,8 +298,8 @@ fn by_owner<T>(
 }
 
 /// The name of a request's question.
-fn question(request: u64, index: usize) -> Correlation {
-    Correlation(request << QUESTION_BITS | index as u64)
+fn question(request: Key, index: usize) -> Correlation {
+    Correlation { request: request.0, question: u16::try_from(index).expect("one question a shard at most") }
 }
 
 fn producer_id(given: Result<i64, i16>) -> Response {

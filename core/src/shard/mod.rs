@@ -23,6 +23,7 @@ use crate::replica::{Keeping, Replica};
 use crate::rng::Rng;
 use crate::session::Session;
 use crate::session::gather::Gather;
+use crate::table::Table;
 use crate::wire::{MetadataRecord, error};
 
 use control::Control;
@@ -64,14 +65,14 @@ pub struct Shard {
     in_service: bool,
     replicas: BTreeMap<LogId, Replica>,
     sessions: BTreeMap<ConnectionId, Session>,
-    gathers: BTreeMap<u64, Gather>,
+    gathers: Table<Gather>,
     waits: Waits,
     /// Calls held back, by sender, in their order.
     held: BTreeMap<ShardIndex, VecDeque<Held>>,
     producer_ids: ProducerIds,
     /// Shard 0's: the metadata quorum and the controller.
     control: Option<Control>,
-    /// The next number for gathers, correlations and tickets.
+    /// The next number for tickets, and for questions that belong to no gathered request.
     next: u64,
 }
 
@@ -87,7 +88,7 @@ impl Shard {
             in_service: false,
             replicas: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            gathers: BTreeMap::new(),
+            gathers: Table::default(),
             waits: Waits::default(),
             held: BTreeMap::new(),
             producer_ids: ProducerIds::default(),
@@ -140,7 +141,7 @@ impl Shard {
             replica.holds();
             assert!(replica.id().owner(self.config.shards) == self.config.shard, "{} is another shard's", replica.id());
         }
-        for gather in self.gathers.values() {
+        for (_, gather) in self.gathers.iter() {
             assert!(gather.open().next().is_some(), "a request waits for nothing");
         }
     }
@@ -159,6 +160,11 @@ impl Shard {
     fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// A question of its own: numbered downwards from the top, where no gathered request's key comes.
+    fn fresh_question(&mut self) -> Correlation {
+        Correlation { request: u64::MAX - self.fresh(), question: 0 }
     }
 
     fn fresh_ticket(&mut self) -> Ticket {

@@ -2,13 +2,14 @@
 //!
 //! A wait is a value. A produce waits for *all* its offsets, a fetch for *any* of its logs; each has a deadline.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::Origin;
 use crate::effect::{FetchPart, ListResult, ProduceResult};
 use crate::ids::{Instant, LogId, Offset, Ticket};
 use crate::replica::WaitId;
+use crate::table::Table;
 
 /// A produce that is in its logs and not committed yet.
 #[derive(Debug)]
@@ -49,24 +50,30 @@ pub(super) enum Wait {
 /// The table.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
-    next: u64,
-    table: BTreeMap<WaitId, (Wait, Option<Instant>)>,
-    timers: BTreeSet<(Instant, WaitId)>,
+    table: Table<(Wait, Option<Instant>)>,
+    timers: BTreeMap<Instant, Timer>,
     /// Fetches can be settled by whoever asked.
     fetches: BTreeMap<Origin, WaitId>,
     by_ticket: BTreeMap<Ticket, WaitId>,
 }
 
+/// The waits of one deadline: those of one turn and one timeout share it.
+#[derive(Debug, Default)]
+struct Timer {
+    waits: VecDeque<WaitId>,
+    /// How many of them are not over.
+    live: usize,
+}
+
 impl Waits {
     /// The name of the next wait.
     pub(super) fn next_id(&self) -> WaitId {
-        WaitId(self.next)
+        WaitId(self.table.next_key())
     }
 
     /// Parks a wait under [`Waits::next_id`].
     pub(super) fn park(&mut self, wait: Wait, deadline: Option<Instant>) {
         let id = self.next_id();
-        self.next += 1;
         match &wait {
             Wait::Produce(_) => {}
             Wait::Fetch(fetch) => {
@@ -74,19 +81,30 @@ impl Waits {
             }
             Wait::List(list) => self.by_ticket.extend(list.open.keys().map(|t| (*t, id))),
         }
-        self.timers.extend(deadline.map(|at| (at, id)));
-        self.table.insert(id, (wait, deadline));
+        if let Some(deadline) = deadline {
+            let timer = self.timers.entry(deadline).or_default();
+            timer.waits.push_back(id);
+            timer.live += 1;
+        }
+        self.table.insert((wait, deadline));
     }
 
     /// A wait, to look at or change.
     pub(super) fn get_mut(&mut self, id: WaitId) -> Option<&mut Wait> {
-        self.table.get_mut(&id).map(|(wait, _)| wait)
+        self.table.get_mut(id.0).map(|(wait, _)| wait)
     }
 
     /// Takes a wait out: it is over.
     pub(super) fn end(&mut self, id: WaitId) -> Option<Wait> {
-        let (wait, deadline) = self.table.remove(&id)?;
-        self.timers.remove(&(deadline.unwrap_or_default(), id));
+        let (wait, deadline) = self.table.remove(id.0)?;
+        if let Some(deadline) = deadline
+            && let Some(timer) = self.timers.get_mut(&deadline)
+        {
+            timer.live -= 1;
+            if timer.live == 0 {
+                self.timers.remove(&deadline);
+            }
+        }
         match &wait {
             Wait::Produce(_) => {}
             Wait::Fetch(fetch) => {
@@ -113,11 +131,19 @@ impl Waits {
 
     /// The earliest deadline.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first_key_value().map(|(at, _)| *at)
     }
 
-    /// A wait whose deadline has come.
-    pub(super) fn due(&self, now: Instant) -> Option<WaitId> {
-        self.timers.first().filter(|(at, _)| *at <= now).map(|(_, id)| *id)
+    /// The oldest wait whose deadline has come.
+    pub(super) fn due(&mut self, now: Instant) -> Option<WaitId> {
+        let mut timer = self.timers.first_entry().filter(|timer| *timer.key() <= now)?;
+        let waits = &mut timer.get_mut().waits;
+        while let Some(id) = waits.front().copied() {
+            if self.table.get(id.0).is_some() {
+                return Some(id);
+            }
+            waits.pop_front();
+        }
+        unreachable!("a deadline has a wait that is not over")
     }
 }

@@ -37,11 +37,17 @@ impl Digest {
             }
             Input::Closed { conn } => self.feed(&[5, conn.0]),
             Input::Call { from, image, correlation, call } => {
-                self.feed(&[6, u64::from(from.0), image.0 as u64, correlation.0]);
+                self.feed(&[
+                    6,
+                    u64::from(from.0),
+                    image.0 as u64,
+                    correlation.request,
+                    u64::from(correlation.question),
+                ]);
                 self.call(call);
             }
             Input::Answer { correlation, answer } => {
-                self.feed(&[7, correlation.0]);
+                self.feed(&[7, correlation.request, u64::from(correlation.question)]);
                 self.answer(answer);
             }
             Input::Done { log, seq } => self.feed(&[8, name(log), seq.0]),
@@ -70,11 +76,11 @@ impl Digest {
             }
             Effect::Quiet { conn, correlation } => self.feed(&[29, conn.0, *correlation as u64]),
             Effect::Call { to, image, correlation, call } => {
-                self.feed(&[30, u64::from(to.0), image.0 as u64, correlation.0]);
+                self.feed(&[30, u64::from(to.0), image.0 as u64, correlation.request, u64::from(correlation.question)]);
                 self.call(call);
             }
             Effect::Answer { to, correlation, answer } => {
-                self.feed(&[31, u64::from(to.0), correlation.0]);
+                self.feed(&[31, u64::from(to.0), correlation.request, u64::from(correlation.question)]);
                 self.answer(answer);
             }
             Effect::Publish { upto, .. } => self.feed(&[32, upto.0 as u64]),
@@ -96,7 +102,7 @@ impl Digest {
                 self.feed(&[42]);
                 parts.iter().for_each(|p| self.feed(&[name(&p.log), p.offset.0 as u64]));
             }
-            Call::Settle { fetch } => self.feed(&[43, fetch.0]),
+            Call::Settle { fetch } => self.feed(&[43, fetch.request, u64::from(fetch.question)]),
             Call::ListOffsets { parts } => self.feed(&[44, parts.len() as u64]),
             Call::CreateTopics { request } => self.feed(&[45, request.topics.len() as u64]),
             Call::AllocateProducerIds => self.feed(&[46]),

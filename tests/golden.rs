@@ -16,8 +16,9 @@ use klamm_core::metadata::configs::Configs;
 use klamm_core::record::{Batch, Builder};
 use klamm_core::shard::Shard;
 use klamm_core::wire::{
-    CreatableTopic, CreateTopicsRequest, FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest,
-    MetadataRequest, MetadataRequestTopic, PartitionProduceData, ProduceRequest, Request, TopicProduceData,
+    CreatableTopic, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteTopicState,
+    DeleteTopicsRequest, FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest, MetadataRequest,
+    MetadataRequestTopic, PartitionProduceData, ProduceRequest, Request, TopicProduceData,
 };
 use klamm_sim::trace;
 
@@ -66,6 +67,10 @@ impl Disk {
                 };
                 let bytes: Vec<u8> = batches.iter().filter(wanted).flat_map(|b| b.to_vec()).collect();
                 Some(Input::Read { ticket: *ticket, found: klamm_core::effect::Lookup::Batches(bytes.into()) })
+            }
+            Effect::Remove { log, seq } => {
+                self.logs.retain(|l| l.0 != *log);
+                Some(Input::Done { log: *log, seq: *seq })
             }
             _ => None,
         }
@@ -136,6 +141,14 @@ impl Story {
     fn settle(&mut self) {
         while !self.waiting.is_empty() {
             let (shard, effect) = self.waiting.remove(0);
+            self.perform(shard, effect);
+        }
+    }
+
+    /// The same, but nothing is removed from the disk.
+    fn settle_but_removals(&mut self) {
+        while let Some(at) = self.waiting.iter().position(|(_, e)| !matches!(e, Effect::Remove { .. })) {
+            let (shard, effect) = self.waiting.remove(at);
             self.perform(shard, effect);
         }
     }
@@ -324,6 +337,69 @@ fn failed_write() {
     s.says("Without its metadata log the broker ends. Whoever waits is told to ask again; a new life will know what became of it.");
     s.request(0, create("third", 1));
     s.fail("fdatasync: Input/output error (os error 5)");
+    s.end();
+}
+
+fn delete(name: &str) -> DeleteTopicsRequest {
+    let topic = DeleteTopicState { name: Some(name.into()), ..DeleteTopicState::default() };
+    DeleteTopicsRequest { topics: vec![topic], ..DeleteTopicsRequest::default() }
+}
+
+#[test]
+fn delete_topic() {
+    let mut s = Story::new("delete-topic", 1);
+    s.says("A broker with a topic and a record.");
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, create("orders", 2));
+    s.settle();
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.settle();
+    s.says("A consumer waits at the end, someone deletes the topic, and a produce waits for the disk.");
+    s.request(0, fetch("orders", &[(0, 1)], 1));
+    s.request(0, delete("orders"));
+    s.request(0, produce("orders", &[1], -1, -1));
+    s.settle();
+    s.says("It is gone, and cannot be deleted twice.");
+    s.request(0, delete("orders"));
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.settle();
+    s.says("A topic of the same name is another one: nothing of the first is in it.");
+    s.request(0, create("orders", 1));
+    s.settle();
+    s.request(0, fetch("orders", &[(0, 0)], 0));
+    s.says("It is deleted, but the broker is killed before the disk has removed it. The next life does, while it reads the metadata again.");
+    s.request(0, delete("orders"));
+    s.settle_but_removals();
+    s.boot(1, 2);
+    s.start();
+    s.end();
+}
+
+#[test]
+fn more_partitions() {
+    let mut s = Story::new("more-partitions", 2);
+    s.says("A broker of two shards, with a topic of one partition.");
+    s.start();
+    s.tell(1, Input::Opened { conn: CONN });
+    s.request(1, create("orders", 1));
+    s.settle();
+    s.says("Three are wanted: first only whether that could be.");
+    let more = |count, validate_only| CreatePartitionsRequest {
+        topics: vec![CreatePartitionsTopic { name: "orders".into(), count, assignments: None }],
+        validate_only,
+        ..CreatePartitionsRequest::default()
+    };
+    s.request(1, more(3, true));
+    s.settle();
+    s.request(1, more(3, false));
+    s.settle();
+    s.says("Not fewer, nor too many: a refusal changes nothing.");
+    s.request(1, more(2, false));
+    s.request(1, more(20_000, false));
+    s.settle();
+    s.request(1, produce("orders", &[0, 1, 2, 3], -1, -1));
+    s.settle();
     s.end();
 }
 

@@ -13,7 +13,7 @@ use crate::ids::{ConnectionId, Correlation, LeaderEpoch, LogId, Offset, Seq, Sha
 use crate::log::{Ballot, Checkpoint, Found};
 use crate::metadata::configs::Configs;
 use crate::record::Batch;
-use crate::wire::{MetadataRecord, Request, Response};
+use crate::wire::{AdminRequest, MetadataRecord, Request, Response};
 
 /// What a shard is told.
 #[derive(Clone, Debug)]
@@ -325,11 +325,8 @@ pub enum Call {
         /// What to look up where.
         parts: Vec<ListPart>,
     },
-    /// For the controller (shard 0 relays): create topics.
-    CreateTopics {
-        /// The request of a client, or of an auto-creation.
-        request: crate::wire::CreateTopicsRequest,
-    },
+    /// For the controller (shard 0 relays): the request of a client, or an auto-creation.
+    Admin(AdminRequest),
     /// For the controller: a block of producer ids.
     AllocateProducerIds,
     /// The sender's metadata image reached an offset.
@@ -356,8 +353,8 @@ pub enum Answer {
     },
     /// To `ListOffsets`: one result a part, in order.
     ListOffsets(Vec<ListResult>),
-    /// To `CreateTopics`.
-    CreateTopics(crate::wire::CreateTopicsResponse),
+    /// To `Admin`.
+    Admin(Response),
     /// To `AllocateProducerIds`: first id and count, or an error code.
     ProducerIds(Result<(i64, i32), i16>),
 }

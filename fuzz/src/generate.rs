@@ -104,7 +104,7 @@ impl Generator<'_> {
             Type::Bool => out.push(u8::from(loud || self.rng.one_in(2))),
             Type::Int8 => out.extend_from_slice(&(self.number(loud) as i8).to_be_bytes()),
             Type::Int16 => {
-                let translated = |n: i16| n == 78 || n == 90;
+                let translated = |n: i16| matches!(n, 73 | 78 | 90);
                 let number = Some(self.number(loud) as i16).filter(|n| !translated(*n)).unwrap_or(3);
                 out.extend_from_slice(&number.to_be_bytes());
             }

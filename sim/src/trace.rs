@@ -3,7 +3,7 @@
 use klamm_core::effect::{Answer, Call, Effect, FetchResult, Input, Lookup, Query, Range};
 use klamm_core::ids::{Offset, Timestamp};
 use klamm_core::record::Batch;
-use klamm_core::wire::{MetadataRecord, Request, Response, error};
+use klamm_core::wire::{AdminRequest, MetadataRecord, Request, Response, error};
 
 /// An input, in one line.
 #[must_use]
@@ -138,9 +138,9 @@ fn request(request: &Request) -> String {
                 parts.map(|(name, p)| format!("{name}-{}@{}", p.partition, p.fetch_offset)).collect();
             format!("fetch min={} wait={}ms{}", r.min_bytes, r.max_wait_ms, list(&parts, Clone::clone))
         }
-        Request::CreateTopics(r) => {
-            format!("create-topics{}", list(&r.topics, |t| format!("{}*{}", t.name, t.num_partitions)))
-        }
+        Request::CreateTopics(r) => admin(&AdminRequest::CreateTopics(r.clone())),
+        Request::DeleteTopics(r) => admin(&AdminRequest::DeleteTopics(r.clone())),
+        Request::CreatePartitions(r) => admin(&AdminRequest::CreatePartitions(r.clone())),
         Request::Metadata(r) => match &r.topics {
             None => "metadata all".into(),
             Some(topics) => {
@@ -156,6 +156,23 @@ fn request(request: &Request) -> String {
         Request::InitProducerId(_) => "init-producer-id".into(),
         Request::ApiVersions(_) => "api-versions".into(),
         Request::UnsupportedApiVersions => "api-versions of a version to come".into(),
+    }
+}
+
+fn admin(request: &AdminRequest) -> String {
+    let only = |validate_only: bool| if validate_only { " (validate only)" } else { "" };
+    match request {
+        AdminRequest::CreateTopics(r) => {
+            let topics = list(&r.topics, |t| format!("{}*{}", t.name, t.num_partitions));
+            format!("create-topics{topics}{}", only(r.validate_only))
+        }
+        AdminRequest::DeleteTopics(r) => {
+            format!("delete-topics{}", list(&r.topics, |t| t.name.clone().unwrap_or_else(|| t.topic_id.to_string())))
+        }
+        AdminRequest::CreatePartitions(r) => {
+            let topics = list(&r.topics, |t| format!("{}*{}", t.name, t.count));
+            format!("create-partitions{topics}{}", only(r.validate_only))
+        }
     }
 }
 
@@ -179,6 +196,16 @@ fn response(response: &Response) -> String {
         }
         Response::CreateTopics(r) => {
             format!("created{}", list(&r.topics, |t| format!("{} {}", t.name, error(t.error_code))))
+        }
+        Response::DeleteTopics(r) => format!(
+            "deleted{}",
+            list(&r.responses, |t| {
+                let name = t.name.clone().unwrap_or_else(|| t.topic_id.to_string());
+                format!("{name} {}", error(t.error_code))
+            })
+        ),
+        Response::CreatePartitions(r) => {
+            format!("partitions{}", list(&r.results, |t| format!("{} {}", t.name, error(t.error_code))))
         }
         Response::Metadata(r) => {
             let topic = |t: &klamm_core::wire::MetadataResponseTopic| {
@@ -211,7 +238,7 @@ fn call(call: &Call) -> String {
         }
         Call::Settle { fetch } => format!("settle ?{fetch}"),
         Call::ListOffsets { parts } => format!("list-offsets{}", list(parts, |p| format!("{}@{}", p.log, p.timestamp))),
-        Call::CreateTopics { request } => format!("create-topics{}", list(&request.topics, |t| t.name.clone())),
+        Call::Admin(request) => admin(request),
         Call::AllocateProducerIds => "allocate-producer-ids".into(),
         Call::ImageAt { upto } => format!("image-at {upto}"),
     }
@@ -230,9 +257,7 @@ fn answer(answer: &Answer) -> String {
         Answer::ListOffsets(results) => {
             format!("offsets{}", list(results, |r| format!("{} {}", error(r.error), r.offset)))
         }
-        Answer::CreateTopics(r) => {
-            format!("created{}", list(&r.topics, |t| format!("{} {}", t.name, error(t.error_code))))
-        }
+        Answer::Admin(r) => response(r),
         Answer::ProducerIds(Ok((first, count))) => format!("producer-ids {first}+{count}"),
         Answer::ProducerIds(Err(code)) => format!("producer-ids {}", error(*code)),
     }
@@ -245,6 +270,7 @@ fn metadata(records: &[MetadataRecord]) -> String {
             format!("registration(broker={} fenced={})", r.broker_id, r.fenced)
         }
         MetadataRecord::Topic(r) => format!("topic({} {})", r.name, r.topic_id),
+        MetadataRecord::RemoveTopic(r) => format!("remove-topic({})", r.topic_id),
         MetadataRecord::Partition(r) => {
             format!("partition({} leader={} epoch={})", r.partition_id, r.leader, r.leader_epoch)
         }

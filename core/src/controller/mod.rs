@@ -4,6 +4,11 @@
 //! Its state is the metadata image with what it decided and is not committed yet. A registration ends the leader epochs
 //! of the broker's earlier life: partitions it led have no leader until it is unfenced, then a new epoch.
 
+mod deletion;
+mod partitions;
+mod placement;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use alloc::string::{String, ToString};
@@ -13,9 +18,10 @@ use bytes::Bytes;
 use crate::ids::{BrokerEpoch, BrokerId, Instant, LogId, Offset, Uuid};
 use crate::machine::{Caller, Cx, Decision, Entry, Machine, Stored};
 use crate::metadata::Image;
+use crate::metadata::configs::Layers;
 use crate::wire::{
-    BrokerEndpoint, BrokerRegistrationChangeRecord, CreateTopicsRequest, CreateTopicsResponse, Malformed,
-    MetadataRecord, PartitionChangeRecord, ProducerIdsRecord, RegisterBrokerRecord, error,
+    AdminRequest, BrokerEndpoint, BrokerRegistrationChangeRecord, Malformed, MetadataRecord, PartitionChangeRecord,
+    ProducerIdsRecord, RegisterBrokerRecord, Response, error,
 };
 
 /// Producer ids in a block, as in Kafka.
@@ -44,8 +50,8 @@ pub enum Command {
         /// Exclusive.
         image: Offset,
     },
-    /// Create topics.
-    CreateTopics(CreateTopicsRequest),
+    /// An admin client's request.
+    Admin(AdminRequest),
     /// A broker needs producer ids.
     AllocateProducerIds {
         /// Which.
@@ -60,8 +66,8 @@ pub enum Reply {
     Registered(BrokerEpoch),
     /// Whether the broker is (still) fenced; an error code for a stale registration.
     Heartbeat(Result<bool, i16>),
-    /// One result a topic.
-    Topics(CreateTopicsResponse),
+    /// To `Admin`.
+    Admin(Response),
     /// First id and count.
     ProducerIds(Result<(i64, i32), i16>),
 }
@@ -136,6 +142,20 @@ impl Controller {
         (records, Reply::Heartbeat(Ok(false)))
     }
 
+    fn administer(&self, cx: &mut Cx<'_>, request: &AdminRequest) -> (Vec<MetadataRecord>, Response) {
+        match request {
+            AdminRequest::CreateTopics(r) => topics::create(&self.image, cx, r),
+            AdminRequest::DeleteTopics(r) => {
+                if !Layers::of_file(cx.file).delete_topics() {
+                    let why = "Topics cannot be deleted: delete.topic.enable is false.";
+                    return (Vec::new(), request.refuse(error::TOPIC_DELETION_DISABLED, why));
+                }
+                deletion::delete(&self.image, r)
+            }
+            AdminRequest::CreatePartitions(r) => partitions::create(&self.image, r),
+        }
+    }
+
     fn allocate(&self, broker: BrokerId) -> (Vec<MetadataRecord>, Reply) {
         let first = self.image.next_producer_id();
         let Some(next) = first.checked_add(i64::from(PRODUCER_ID_BLOCK)) else {
@@ -146,6 +166,9 @@ impl Controller {
         (alloc::vec![MetadataRecord::ProducerIds(record)], Reply::ProducerIds(Ok((first, PRODUCER_ID_BLOCK))))
     }
 }
+
+/// A refusal: Kafka's error code and a sentence.
+type Refused = (i16, String);
 
 fn leader_change(log: LogId, leader: i32) -> MetadataRecord {
     MetadataRecord::PartitionChange(PartitionChangeRecord {
@@ -170,9 +193,9 @@ impl Machine for Controller {
                 self.register(cx, broker, incarnation, directory, advertised)
             }
             Command::Heartbeat { broker, epoch, image } => self.heartbeat(broker, epoch, image),
-            Command::CreateTopics(request) => {
-                let (records, response) = topics::create(&self.image, cx, &request);
-                (records, Reply::Topics(response))
+            Command::Admin(request) => {
+                let (records, response) = self.administer(cx, &request);
+                (records, Reply::Admin(response))
             }
             Command::AllocateProducerIds { broker } => self.allocate(broker),
         };

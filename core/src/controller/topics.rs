@@ -7,31 +7,22 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::Refused;
+use super::placement::{self, MAX_PARTITIONS, too_many};
 use crate::ids::{BrokerId, Uuid};
 use crate::machine::Cx;
-use crate::metadata::configs::check_topic;
-use crate::metadata::{Image, valid_topic_name};
+use crate::metadata::configs::{Layers, check_topic};
+use crate::metadata::{Image, TOPIC_RESOURCE, valid_topic_name};
 use crate::wire::{
     ConfigRecord, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
-    CreateTopicsResponse, MetadataRecord, PartitionRecord, TopicRecord, error,
+    CreateTopicsResponse, MetadataRecord, Response, TopicRecord, error,
 };
 
-/// The most partitions that one request may create.
-const MAX_PARTITIONS: usize = 10_000;
-/// `ConfigResource.Type.TOPIC`.
-const TOPIC_RESOURCE: i8 = 2;
 /// `ConfigSource.DYNAMIC_TOPIC_CONFIG`.
 const TOPIC_SOURCE: i8 = 1;
 
-/// A refusal: Kafka's error code and a sentence.
-type Refused = (i16, String);
-
 /// Decides on a request.
-pub(super) fn create(
-    image: &Image,
-    cx: &mut Cx<'_>,
-    request: &CreateTopicsRequest,
-) -> (Vec<MetadataRecord>, CreateTopicsResponse) {
+pub(super) fn create(image: &Image, cx: &mut Cx<'_>, request: &CreateTopicsRequest) -> (Vec<MetadataRecord>, Response) {
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     for topic in &request.topics {
         *times.entry(&topic.name).or_default() += 1;
@@ -50,10 +41,10 @@ pub(super) fn create(
         } else {
             check_name(image, &created, &topic.name).and_then(|()| plan(image, cx, topic, &mut partitions_left))
         };
-        response.topics.push(result(cx, topic, outcome, request.validate_only, &mut records));
+        response.topics.push(result(image, cx, topic, outcome, request.validate_only, &mut records));
         created.insert(collision_key(&topic.name), &topic.name);
     }
-    (records, response)
+    (records, response.into())
 }
 
 /// Names differ from all others even where `.` and `_` are one (metric names).
@@ -92,7 +83,7 @@ fn plan(
 ) -> Result<Vec<Vec<BrokerId>>, Refused> {
     let assignment = if topic.assignments.is_empty() { spread(image, cx, topic)? } else { assigned(image, topic)? };
     if assignment.len() > *partitions_left {
-        return Err((error::POLICY_VIOLATION, format!("A request creates at most {MAX_PARTITIONS} partitions.")));
+        return Err(too_many());
     }
     for config in &topic.configs {
         check_topic(&config.name, config.value.as_deref()).map_err(|e| (error::INVALID_CONFIG, e.0))?;
@@ -101,57 +92,51 @@ fn plan(
     Ok(assignment)
 }
 
-/// By count and factor: round robin over the unfenced brokers.
+/// By count and factor, the broker's where the request has none.
 fn spread(image: &Image, cx: &Cx<'_>, topic: &CreatableTopic) -> Result<Vec<Vec<BrokerId>>, Refused> {
-    let configs = image.layers(None, cx.broker, cx.file);
-    let brokers: Vec<BrokerId> = image.brokers().filter(|(_, b)| !b.fenced).map(|(id, _)| id).collect();
-    let count = if topic.num_partitions == -1 { configs.num_partitions() } else { topic.num_partitions };
-    let factor = if topic.replication_factor == -1 { 1 } else { topic.replication_factor };
+    let defaults = Layers::of_file(cx.file);
+    let count = if topic.num_partitions == -1 { defaults.num_partitions() } else { topic.num_partitions };
+    let factor = match topic.replication_factor {
+        -1 => defaults.default_replication_factor(),
+        factor => factor,
+    };
     let count = match usize::try_from(count) {
         Ok(n) if n > 0 => n,
         _ => return Err((error::INVALID_PARTITIONS, "The number of partitions must be above 0.".to_string())),
     };
     if count > MAX_PARTITIONS {
-        return Err((error::POLICY_VIOLATION, format!("A request creates at most {MAX_PARTITIONS} partitions.")));
+        return Err(too_many());
     }
-    let factor = match usize::try_from(factor) {
-        Ok(n) if n > 0 && n <= brokers.len() => n,
-        _ => {
-            let why = format!("Replication factor {factor} with {} brokers registered and unfenced.", brokers.len());
-            return Err((error::INVALID_REPLICATION_FACTOR, why));
-        }
-    };
-    Ok((0..count).map(|p| (0..factor).map(|r| brokers[(p + r) % brokers.len()]).collect()).collect())
+    placement::spread(image, 0..count, i64::from(factor))
 }
 
-/// By hand: partitions 0 to n-1, each with different brokers that are registered.
+/// By hand: partitions 0 to n-1.
 fn assigned(image: &Image, topic: &CreatableTopic) -> Result<Vec<Vec<BrokerId>>, Refused> {
     if topic.num_partitions != -1 || topic.replication_factor != -1 {
         let why = "With an assignment, partition count and replication factor are -1.";
         return Err((error::INVALID_REQUEST, why.to_string()));
     }
-    let bad = |why: &str| (error::INVALID_REPLICA_ASSIGNMENT, why.to_string());
     let mut by_index = BTreeMap::new();
     for a in &topic.assignments {
-        let brokers: Vec<BrokerId> = a.broker_ids.iter().copied().map(BrokerId).collect();
-        if brokers.is_empty() || brokers.iter().any(|b| image.broker(*b).is_none()) {
-            return Err(bad("An assignment names no broker, or one that is not registered."));
-        }
-        if brokers.iter().enumerate().any(|(i, b)| brokers[..i].contains(b)) {
-            return Err(bad("An assignment names a broker twice."));
-        }
-        if by_index.insert(a.partition_index, brokers).is_some() {
-            return Err(bad("A partition is assigned twice."));
+        if by_index.insert(a.partition_index, placement::assigned(image, &a.broker_ids)?).is_some() {
+            return Err((error::INVALID_REPLICA_ASSIGNMENT, "A partition is assigned twice.".to_string()));
         }
     }
     if !by_index.keys().copied().eq(0..by_index.len() as i32) {
-        return Err(bad("Partitions are numbered from 0 without gaps."));
+        let why = "Partitions are numbered from 0 without gaps.";
+        return Err((error::INVALID_REPLICA_ASSIGNMENT, why.to_string()));
     }
-    Ok(by_index.into_values().collect())
+    let replicas: Vec<Vec<BrokerId>> = by_index.into_values().collect();
+    if replicas.windows(2).any(|pair| pair[0].len() != pair[1].len()) {
+        let why = "Every partition of a topic has as many replicas.";
+        return Err((error::INVALID_REPLICA_ASSIGNMENT, why.to_string()));
+    }
+    Ok(replicas)
 }
 
 /// The answer for one topic; appends its records unless they are only to be checked.
 fn result(
+    image: &Image,
     cx: &mut Cx<'_>,
     topic: &CreatableTopic,
     outcome: Result<Vec<Vec<BrokerId>>, Refused>,
@@ -180,7 +165,7 @@ fn result(
         ..CreatableTopicResult::default()
     };
     if !validate_only {
-        write(topic, topic_id, &assignment, records);
+        write(image, topic, topic_id, &assignment, records);
     }
     answer
 }
@@ -194,7 +179,13 @@ fn config_answer(name: &str, value: Option<String>) -> CreatableTopicConfigs {
     }
 }
 
-fn write(topic: &CreatableTopic, topic_id: Uuid, assignment: &[Vec<BrokerId>], records: &mut Vec<MetadataRecord>) {
+fn write(
+    image: &Image,
+    topic: &CreatableTopic,
+    topic_id: Uuid,
+    assignment: &[Vec<BrokerId>],
+    records: &mut Vec<MetadataRecord>,
+) {
     records.push(MetadataRecord::Topic(TopicRecord { name: topic.name.clone(), topic_id }));
     for config in &topic.configs {
         records.push(MetadataRecord::Config(ConfigRecord {
@@ -204,17 +195,6 @@ fn write(topic: &CreatableTopic, topic_id: Uuid, assignment: &[Vec<BrokerId>], r
             value: config.value.clone(),
         }));
     }
-    for (index, replicas) in assignment.iter().enumerate() {
-        let replicas: Vec<i32> = replicas.iter().map(|b| b.0).collect();
-        records.push(MetadataRecord::Partition(PartitionRecord {
-            partition_id: index as i32,
-            topic_id,
-            leader: replicas[0],
-            isr: replicas.clone(),
-            replicas,
-            leader_epoch: 0,
-            partition_epoch: 0,
-            ..PartitionRecord::default()
-        }));
-    }
+    let partitions = (0..).zip(assignment);
+    records.extend(partitions.map(|(index, replicas)| placement::partition(image, topic_id, index, replicas)));
 }

@@ -192,6 +192,19 @@ impl Log {
         self.holds();
     }
 
+    /// Deletes the log with its files: the last change.
+    pub fn remove(&mut self, out: &mut Vec<Effect>) {
+        assert!(self.offline.is_none(), "{}: an offline log takes no change", self.id);
+        let seq = self.change(None);
+        out.push(Effect::Remove { log: self.id, seq });
+    }
+
+    /// Whether every change has ended.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// A change failed: the log is offline from now on.
     pub fn failed(&mut self, seq: Seq, error: &str) {
         let oldest = self.pending.pop_front().expect("only a pending change fails");

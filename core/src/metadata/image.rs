@@ -76,6 +76,8 @@ pub enum Change {
     Broker(BrokerId),
     /// A partition.
     Partition(LogId),
+    /// A topic is no more.
+    RemovedTopic(Uuid),
     /// The configs of a topic.
     TopicConfigs(Uuid),
     /// The configs of a broker, or of all.
@@ -181,6 +183,12 @@ impl Image {
                 self.names.insert(r.topic_id, r.name.clone());
                 self.topics.entry(r.name.clone()).or_default().id = r.topic_id;
                 Change::Nothing
+            }
+            MetadataRecord::RemoveTopic(r) => {
+                if let Some(name) = self.names.remove(&r.topic_id) {
+                    self.topics.remove(&name);
+                }
+                Change::RemovedTopic(r.topic_id)
             }
             MetadataRecord::Partition(r) => {
                 let log = LogId { topic: r.topic_id, partition: r.partition_id };

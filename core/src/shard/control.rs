@@ -14,16 +14,13 @@ use super::{Origin, Shard, Step};
 use crate::controller::{Command, Controller, Reply};
 use crate::coordinator::{Coordinator, LogEnds, Outcome, Turn};
 use crate::effect::{Answer, Effect, Lookup, Query};
-use crate::ids::{BrokerEpoch, Instant, LogId, Offset, Seq, ShardIndex, Ticket, Uuid};
+use crate::ids::{BrokerEpoch, Instant, LogId, Offset, Seq, ShardIndex, Ticket};
 use crate::log::{Ballot, Log};
 use crate::machine::{Caller, Cx};
 use crate::quorum::Quorum;
 use crate::record::{self, Batch, Builder, ControlType};
 use crate::replica::{Attempt, Replica};
-use crate::wire::{
-    CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse, LeaderChangeMessage, Malformed, MetadataRecord,
-    Voter, error,
-};
+use crate::wire::{AdminRequest, LeaderChangeMessage, Malformed, MetadataRecord, Voter, error};
 
 /// Bytes of the metadata log that a load reads at a time.
 const LOAD_BYTES: u32 = 1 << 20;
@@ -32,7 +29,7 @@ const LOAD_BYTES: u32 = 1 << 20;
 #[derive(Debug)]
 enum Asker {
     /// A client's or another broker's request; kept for the names in a refusal.
-    Origin(Origin, Option<CreateTopicsRequest>),
+    Origin(Origin, Option<AdminRequest>),
     /// This broker's own life cycle.
     Own,
 }
@@ -242,11 +239,11 @@ impl Shard {
     /// Asks the controller on someone's behalf.
     pub(super) fn ask_controller(&mut self, origin: Origin, command: Command, step: &mut Step<'_>) {
         assert!(self.control.is_some(), "shard {} is asked for the controller", self.config.shard);
-        let names = match &command {
-            Command::CreateTopics(request) => Some(request.clone()),
+        let asked = match &command {
+            Command::Admin(request) => Some(request.clone()),
             Command::Register { .. } | Command::Heartbeat { .. } | Command::AllocateProducerIds { .. } => None,
         };
-        self.command(Asker::Origin(origin, names), command, step);
+        self.command(Asker::Origin(origin, asked), command, step);
     }
 
     fn command(&mut self, asker: Asker, command: Command, step: &mut Step<'_>) {
@@ -296,7 +293,7 @@ impl Shard {
             let asker = control.askers.remove(&caller).expect("a caller is answered once");
             match asker {
                 Asker::Own => self.own_reply(&outcome, step),
-                Asker::Origin(origin, names) => self.controller_reply(origin, names, outcome, step),
+                Asker::Origin(origin, asked) => self.controller_reply(origin, asked, outcome, step),
             }
         }
     }
@@ -309,8 +306,8 @@ impl Shard {
                 control.registered = Some(*epoch);
                 self.unfence(step);
             }
-            Outcome::Reply(Reply::Heartbeat(_) | Reply::Topics(_) | Reply::ProducerIds(_))
-            | Outcome::NotCoordinator => {}
+            Outcome::Reply(Reply::Heartbeat(_) | Reply::Admin(_) | Reply::ProducerIds(_)) | Outcome::NotCoordinator => {
+            }
         }
     }
 
@@ -327,15 +324,15 @@ impl Shard {
     fn controller_reply(
         &mut self,
         origin: Origin,
-        names: Option<CreateTopicsRequest>,
+        asked: Option<AdminRequest>,
         outcome: Outcome<Reply>,
         step: &mut Step<'_>,
     ) {
         let answer = match outcome {
-            Outcome::Reply(Reply::Topics(response)) => Answer::CreateTopics(response),
+            Outcome::Reply(Reply::Admin(response)) => Answer::Admin(response),
             Outcome::Reply(Reply::ProducerIds(block)) => Answer::ProducerIds(block),
-            Outcome::NotCoordinator => match names {
-                Some(request) => Answer::CreateTopics(no_controller(&request)),
+            Outcome::NotCoordinator => match asked {
+                Some(request) => Answer::Admin(request.refuse(error::NOT_CONTROLLER, "There is no controller.")),
                 None => Answer::ProducerIds(Err(error::COORDINATOR_LOAD_IN_PROGRESS)),
             },
             Outcome::Reply(Reply::Registered(_) | Reply::Heartbeat(_)) => panic!("another one's answer"),
@@ -410,18 +407,4 @@ fn metadata_records(batch: &Bytes) -> Result<Vec<MetadataRecord>, Malformed> {
         MetadataRecord::decode(batch.slice_ref(value))
     };
     record::records(batch).map(decode).collect()
-}
-
-/// Refuses every topic of a request: there is no controller.
-fn no_controller(request: &CreateTopicsRequest) -> CreateTopicsResponse {
-    let refuse = |name: &str| CreatableTopicResult {
-        name: name.into(),
-        topic_id: Uuid::ZERO,
-        error_code: error::NOT_CONTROLLER,
-        ..CreatableTopicResult::default()
-    };
-    CreateTopicsResponse {
-        topics: request.topics.iter().map(|t| refuse(&t.name)).collect(),
-        ..CreateTopicsResponse::default()
-    }
 }

@@ -11,8 +11,8 @@ use crate::session::gather::{self, Gather, Kind, Place, Question};
 use crate::session::{Ending, Slot, metadata};
 use crate::table::Key;
 use crate::wire::{
-    FetchRequest, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, MetadataRequest, ProduceRequest,
-    Request, Response, error,
+    AdminRequest, FetchRequest, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, MetadataRequest,
+    ProduceRequest, Request, Response, error,
 };
 
 /// The block of producer ids that this shard gives out, and who waits for the next one.
@@ -39,11 +39,15 @@ impl Shard {
             Request::Fetch(r) => self.fetch_request(conn, slot, r, step),
             Request::ListOffsets(r) => self.list_request(conn, slot, r, step),
             Request::InitProducerId(r) => self.init_producer_id(conn, slot, &r, step),
-            Request::CreateTopics(request) => {
-                let call = Call::CreateTopics { request };
-                self.gather(conn, slot, Kind::Relay, vec![(ShardIndex(0), Vec::new(), call)], step);
-            }
+            Request::CreateTopics(r) => self.relay(conn, slot, AdminRequest::CreateTopics(r), step),
+            Request::DeleteTopics(r) => self.relay(conn, slot, AdminRequest::DeleteTopics(r), step),
+            Request::CreatePartitions(r) => self.relay(conn, slot, AdminRequest::CreatePartitions(r), step),
         }
+    }
+
+    /// Asks the controller.
+    fn relay(&mut self, conn: ConnectionId, slot: Slot, request: AdminRequest, step: &mut Step<'_>) {
+        self.gather(conn, slot, Kind::Relay, vec![(ShardIndex(0), Vec::new(), Call::Admin(request))], step);
     }
 
     fn finish(&mut self, conn: ConnectionId, slot: Slot, ending: impl Into<Ending>, step: &mut Step<'_>) {
@@ -65,7 +69,7 @@ impl Shard {
             let answer = metadata::answer(&self.image, &request, &self.config.cluster_id, self.config.broker);
             return self.finish(conn, slot, Response::from(answer), step);
         }
-        let call = Call::CreateTopics { request: metadata::creation(missing) };
+        let call = Call::Admin(AdminRequest::CreateTopics(metadata::creation(missing)));
         request.allow_auto_topic_creation = false;
         self.gather(conn, slot, Kind::Metadata(request), vec![(ShardIndex(0), Vec::new(), call)], step);
     }
@@ -151,12 +155,12 @@ impl Shard {
             (Kind::ListOffsets(response), Answer::ListOffsets(results)) => {
                 asked.places.iter().zip(&results).for_each(|(at, result)| gather::listed(response, *at, result));
             }
-            (Kind::Relay, Answer::CreateTopics(response)) => {
+            (Kind::Relay, Answer::Admin(response)) => {
                 let (conn, slot) = (gather.conn, gather.slot);
                 self.gathers.remove(id);
-                return self.finish(conn, slot, Response::from(response), step);
+                return self.finish(conn, slot, response, step);
             }
-            (Kind::Metadata(_), Answer::CreateTopics(_)) => {}
+            (Kind::Metadata(_), Answer::Admin(_)) => {}
             (kind, answer) => panic!("{answer:?} is no answer to {kind:?}"),
         }
         asked.open = false;

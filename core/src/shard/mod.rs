@@ -15,7 +15,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::effect::{Answer, Call, Config, Effect, Input, Range};
-use crate::ids::{ConnectionId, Correlation, Instant, LogId, Now, Offset, Seq, ShardIndex, Ticket};
+use crate::ids::{ConnectionId, Correlation, Instant, LogId, Now, Offset, Seq, ShardIndex, Ticket, Uuid};
 use crate::log::{Found, Log};
 use crate::metadata::configs::Layers;
 use crate::metadata::{Change, Image, Topic};
@@ -24,7 +24,7 @@ use crate::rng::Rng;
 use crate::session::Session;
 use crate::session::gather::Gather;
 use crate::table::Table;
-use crate::wire::{MetadataRecord, error};
+use crate::wire::MetadataRecord;
 
 use control::Control;
 use front::ProducerIds;
@@ -64,6 +64,8 @@ pub struct Shard {
     /// Whether this life of the broker is registered and unfenced in the image.
     in_service: bool,
     replicas: BTreeMap<LogId, Replica>,
+    /// Those of topics that are no more, until the disk has let go of their logs.
+    removing: BTreeMap<LogId, Replica>,
     sessions: BTreeMap<ConnectionId, Session>,
     gathers: Table<Gather>,
     waits: Waits,
@@ -87,6 +89,7 @@ impl Shard {
             image_at: Offset(0),
             in_service: false,
             replicas: BTreeMap::new(),
+            removing: BTreeMap::new(),
             sessions: BTreeMap::new(),
             gathers: Table::default(),
             waits: Waits::default(),
@@ -208,15 +211,20 @@ impl Shard {
     fn committed(&mut self, upto: Offset, records: &[MetadataRecord], step: &mut Step<'_>) {
         assert!(upto > self.image_at, "metadata goes back from {} to {upto}", self.image_at);
         let mut changed: Vec<LogId> = Vec::new();
+        let mut removed: Vec<Uuid> = Vec::new();
         for record in records {
             match self.image.apply(record) {
                 Change::Partition(log) => changed.push(log),
+                Change::RemovedTopic(id) => removed.push(id),
                 Change::TopicConfigs(id) => changed.extend(self.image.logs_of(id)),
                 Change::BrokerConfigs => changed.extend(self.replicas.keys()),
                 Change::Broker(_) | Change::Nothing => {}
             }
         }
         self.image_at = upto;
+        for topic in removed {
+            self.remove(topic, step);
+        }
         if !self.in_service && self.is_registered() {
             self.in_service = true;
             step.out.push(Effect::Ready);
@@ -264,6 +272,24 @@ impl Shard {
         }
     }
 
+    /// Removes the logs of a topic that is no more, with their bytes. Ids are never given twice, so this may be done
+    /// before this life is in service: what an earlier one left undone is done while the metadata is read again. An
+    /// offline log takes no change: its files stay until a life in which it is not.
+    fn remove(&mut self, topic: Uuid, step: &mut Step<'_>) {
+        let (first, last) = (LogId { topic, partition: 0 }, LogId { topic, partition: i32::MAX });
+        let logs: Vec<LogId> = self.replicas.range(first..=last).map(|(log, _)| *log).collect();
+        for log in logs {
+            let Some(mut replica) = self.replicas.remove(&log) else { continue };
+            let waits = replica.resign();
+            if replica.log().offline().is_none() {
+                replica.log_mut().remove(step.out);
+                let before = self.removing.insert(log, replica);
+                assert!(before.is_none(), "{log} is removed twice");
+            }
+            self.wake_all(waits, step);
+        }
+    }
+
     fn called(&mut self, from: ShardIndex, held: Held, step: &mut Step<'_>) {
         let queue = self.held.entry(from).or_default();
         if !queue.is_empty() || held.image > self.image_at {
@@ -293,9 +319,7 @@ impl Shard {
             Call::Fetch { min_bytes, max_wait_ms, parts } => self.fetch(origin, min_bytes, max_wait_ms, parts, step),
             Call::Settle { fetch } => self.settle(origin, fetch, step),
             Call::ListOffsets { parts } => self.list_offsets(origin, parts, step),
-            Call::CreateTopics { request } => {
-                self.ask_controller(origin, crate::controller::Command::CreateTopics(request), step);
-            }
+            Call::Admin(request) => self.ask_controller(origin, crate::controller::Command::Admin(request), step),
             Call::AllocateProducerIds => {
                 let broker = self.config.broker;
                 self.ask_controller(origin, crate::controller::Command::AllocateProducerIds { broker }, step);
@@ -316,6 +340,13 @@ impl Shard {
     }
 
     fn done(&mut self, log: LogId, seq: Seq, step: &mut Step<'_>) {
+        if let Some(replica) = self.removing.get_mut(&log) {
+            replica.log_mut().done(seq);
+            if replica.log().is_quiet() {
+                self.removing.remove(&log);
+            }
+            return;
+        }
         let replica = self.replicas.get_mut(&log).expect("only a known log's change is done");
         replica.log_mut().done(seq);
         if log == LogId::METADATA {
@@ -326,9 +357,16 @@ impl Shard {
     }
 
     fn failed(&mut self, log: LogId, seq: Seq, error: &str, step: &mut Step<'_>) {
-        let replica = self.replicas.get_mut(&log).expect("only a known log's change fails");
+        let removed = self.removing.get_mut(&log);
+        let is_removed = removed.is_some();
+        let replica = removed.or(self.replicas.get_mut(&log)).expect("only a known log's change fails");
         let first = replica.log().offline().is_none();
         replica.log_mut().failed(seq, error);
+        if is_removed && replica.log().is_quiet() {
+            self.removing.remove(&log);
+            step.out.push(Effect::Alarm { log, reason: format!("not removed before the next start: {error}") });
+            return;
+        }
         let waits = replica.resign();
         let reason = format!("a write failed, offline until restart: {error}");
         if log == LogId::METADATA {
@@ -371,6 +409,3 @@ impl Shard {
         }
     }
 }
-
-/// The error of a log that is not there.
-const UNKNOWN_LOG: i16 = error::NOT_LEADER_OR_FOLLOWER;

@@ -5,11 +5,12 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::waits::{FetchWait, ListWait, ProduceWait, Wait};
-use super::{Origin, Shard, Step, UNKNOWN_LOG};
+use super::{Origin, Shard, Step};
 use crate::effect::{
     Answer, Effect, FetchPart, FetchResult, ListPart, ListResult, Lookup, ProducePart, ProduceResult, Query,
 };
 use crate::ids::{Correlation, LeaderEpoch, LogId, Offset, Ticket, Timestamp};
+use crate::metadata::Image;
 use crate::record::{Batch, Limits};
 use crate::replica::{Attempt, Reading, Replica, WaitId, refused};
 use crate::wire::{error, list_offsets};
@@ -53,7 +54,9 @@ impl Shard {
         zstd: bool,
         step: &mut Step<'_>,
     ) -> (ProduceResult, Option<(LogId, Offset)>) {
-        let Some(replica) = self.replicas.get_mut(&part.log) else { return (not_produced(UNKNOWN_LOG, None), None) };
+        let Some(replica) = self.replicas.get_mut(&part.log) else {
+            return (not_produced(absent(&self.image, part.log), None), None);
+        };
         let limits = Limits { max_message_bytes: replica.keeping().max_message_bytes, zstd };
         let batch = match Batch::check(part.records, self.config.crc, limits) {
             Ok(batch) if batch.header.is_transactional() => {
@@ -103,8 +106,9 @@ impl Shard {
     }
 
     fn read_all(&self, parts: &[FetchPart]) -> Vec<Reading> {
-        let read =
-            |part: &FetchPart| self.replicas.get(&part.log).map_or_else(|| refused(UNKNOWN_LOG), |r| r.read(part));
+        let read = |part: &FetchPart| {
+            self.replicas.get(&part.log).map_or_else(|| refused(absent(&self.image, part.log)), |r| r.read(part))
+        };
         parts.iter().map(read).collect()
     }
 
@@ -134,7 +138,10 @@ impl Shard {
         let mut results = Vec::with_capacity(parts.len());
         let mut open = BTreeMap::new();
         for part in parts {
-            let listing = self.replicas.get(&part.log).map_or(Listing::At(unlisted(UNKNOWN_LOG)), |r| list(r, &part));
+            let listing = match self.replicas.get(&part.log) {
+                Some(replica) => list(replica, &part),
+                None => Listing::At(unlisted(absent(&self.image, part.log))),
+            };
             match listing {
                 Listing::At(result) => results.push(result),
                 Listing::Ask(query) => {
@@ -185,10 +192,11 @@ impl Shard {
     fn wake(&mut self, id: WaitId, step: &mut Step<'_>) {
         match self.waits.get_mut(id) {
             Some(Wait::Produce(wait)) => {
-                let replicas = &self.replicas;
+                let (replicas, image) = (&self.replicas, &self.image);
                 let (acks, results) = (wait.acks, &mut wait.results);
                 wait.open.retain(|(index, log, next)| {
-                    let refusal = replicas.get(log).map_or(Err(UNKNOWN_LOG), |r| r.serves(LeaderEpoch(-1)).map(|_| r));
+                    let replica = replicas.get(log).ok_or_else(|| absent(image, *log));
+                    let refusal = replica.and_then(|r| r.serves(LeaderEpoch(-1)).map(|_| r));
                     match refusal {
                         Ok(replica) => !replica.reached(acks, *next),
                         Err(code) => {
@@ -245,6 +253,12 @@ impl Shard {
             Some(Wait::List(_)) | None => {}
         }
     }
+}
+
+/// The error of a log that is not here: its topic is no more, or another broker's.
+fn absent(image: &Image, log: LogId) -> i16 {
+    let known = image.partition(log).is_some();
+    if known { error::NOT_LEADER_OR_FOLLOWER } else { error::UNKNOWN_TOPIC_OR_PARTITION }
 }
 
 fn not_produced(error: i16, message: Option<&str>) -> ProduceResult {

@@ -11,7 +11,8 @@ use super::codec::{Field, Form, Malformed, Reader, Writer};
 use super::schema;
 use super::table::Message;
 use super::{
-    ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, FetchRequest, FetchResponse,
+    ApiVersionsRequest, ApiVersionsResponse, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
+    CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, FetchRequest, FetchResponse,
     InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
     MetadataResponse, ProduceRequest, ProduceResponse,
 };
@@ -163,8 +164,12 @@ apis! {
     ApiVersions = 18, advertised 0, served 0..=4, flexible 3, ApiVersionsRequest, ApiVersionsResponse;
     /// Create topics.
     CreateTopics = 19, advertised 2, served 2..=7, flexible 5, CreateTopicsRequest, CreateTopicsResponse;
+    /// Delete topics.
+    DeleteTopics = 20, advertised 1, served 1..=6, flexible 4, DeleteTopicsRequest, DeleteTopicsResponse;
     /// A producer id.
     InitProducerId = 22, advertised 0, served 0..=5, flexible 2, InitProducerIdRequest, InitProducerIdResponse;
+    /// Give topics more partitions.
+    CreatePartitions = 37, advertised 0, served 0..=3, flexible 2, CreatePartitionsRequest, CreatePartitionsResponse;
 }
 
 /// A request as it arrived.

@@ -5,10 +5,13 @@
 //! left over, bad UTF-8, tags out of order) is [`Malformed`]. Knows no rule of any API.
 //! Headers: KIP-482 (flexible versions), KIP-511 (ApiVersions).
 
+mod admin;
 mod api_versions;
 mod codec;
 mod common;
+mod create_partitions;
 mod create_topics;
+mod delete_topics;
 pub mod error;
 mod fetch;
 mod frame;
@@ -22,13 +25,19 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use admin::AdminRequest;
 pub use api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
 pub use codec::{EXPANSION, Malformed, SLACK};
 pub use common::{LeaderIdAndEpoch, NodeEndpoint, TopicRef};
+pub use create_partitions::{
+    CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+    CreatePartitionsTopicResult,
+};
 pub use create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs, CreatableTopicResult,
     CreateTopicsRequest, CreateTopicsResponse,
 };
+pub use delete_topics::{DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
 pub use fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
     FetchableTopicResponse, ForgottenTopic, PartitionData, Records, ReplicaState, SnapshotId,
@@ -53,5 +62,5 @@ pub use produce::{
 pub use records::{
     BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, ConfigRecord, FeatureLevelRecord,
     LeaderChangeMessage, MetadataRecord, NoOpRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord,
-    RegisterBrokerRecord, TopicRecord, Voter,
+    RegisterBrokerRecord, RemoveTopicRecord, TopicRecord, Voter,
 };

@@ -20,6 +20,11 @@ message! {
         topic_id: Uuid [0..];
     }
 
+    /// A topic is no more, nor are its partitions and configs.
+    RemoveTopicRecord {
+        topic_id: Uuid [0..];
+    }
+
     /// A partition exists, and this is all of its state.
     PartitionRecord {
         partition_id: i32 [0..] = -1;
@@ -193,6 +198,8 @@ metadata_records! {
     Config(ConfigRecord) = 4, 0..=0;
     /// A partition changed.
     PartitionChange(PartitionChangeRecord) = 5, 0..=2;
+    /// A topic is no more.
+    RemoveTopic(RemoveTopicRecord) = 9, 0..=0;
     /// A feature runs at a level.
     FeatureLevel(FeatureLevelRecord) = 12, 0..=0;
     /// A block of producer ids was given.

@@ -301,6 +301,24 @@ fn old_versions_get_the_codes_they_know() {
 }
 
 #[test]
+fn topics_to_delete_are_names_before_version_6() {
+    let named = DeleteTopicState { name: Some("orders".into()), topic_id: Uuid::ZERO };
+    let request = DeleteTopicsRequest { topics: vec![named.clone()], ..Default::default() };
+    for version in 1..=6 {
+        let Request::DeleteTopics(same) = again(version, request.clone()) else { panic!() };
+        assert_eq!((same.topics, same.topic_names), (vec![named.clone()], vec![]), "version {version}");
+    }
+    let disabled = |version| {
+        let topic = DeletableTopicResult { error_code: error::TOPIC_DELETION_DISABLED, ..Default::default() };
+        match answered(version, DeleteTopicsResponse { responses: vec![topic], ..Default::default() }) {
+            Response::DeleteTopics(response) => response.responses[0].error_code,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((disabled(2), disabled(3)), (error::INVALID_REQUEST, error::TOPIC_DELETION_DISABLED));
+}
+
+#[test]
 fn ranges_leave_holes_that_the_lengths_count() {
     for version in [4, 12, 18] {
         let part = |records| PartitionData { records, ..Default::default() };
@@ -397,6 +415,10 @@ fn metadata_records_are_those_of_kafka() {
             MetadataRecord::PartitionChange(change),
             "01050200000002112233445566778899aabbccddeeff00050009030000000100000002010400000002050100060101081102\
              112233445566778899aabbccddeeff00",
+        ),
+        (
+            MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id: ORDERS }),
+            "010900112233445566778899aabbccddeeff0000",
         ),
         (MetadataRecord::Config(config), "01040002076f72646572730f666c7573682e6d65737361676573023100"),
     ] {

@@ -409,7 +409,7 @@ fn ranges_of(answer: &mut Answer) -> impl Iterator<Item = &mut Range> {
         Answer::Produce(_)
         | Answer::FetchProgress { .. }
         | Answer::ListOffsets(_)
-        | Answer::CreateTopics(_)
+        | Answer::Admin(_)
         | Answer::ProducerIds(_) => &mut [],
     };
     results.iter_mut().filter_map(|result| result.range.as_mut())

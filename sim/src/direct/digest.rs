@@ -6,7 +6,7 @@
 use klamm_core::effect::{Answer, Call, Effect, Input, Range};
 use klamm_core::ids::LogId;
 use klamm_core::rng::mix;
-use klamm_core::wire::{Request, Response};
+use klamm_core::wire::{AdminRequest, Request, Response};
 
 /// The hash so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,7 +104,7 @@ impl Digest {
             }
             Call::Settle { fetch } => self.feed(&[43, fetch.request, u64::from(fetch.question)]),
             Call::ListOffsets { parts } => self.feed(&[44, parts.len() as u64]),
-            Call::CreateTopics { request } => self.feed(&[45, request.topics.len() as u64]),
+            Call::Admin(request) => self.feed(&[45, asked(request)]),
             Call::AllocateProducerIds => self.feed(&[46]),
             Call::ImageAt { upto } => self.feed(&[47, upto.0 as u64]),
         }
@@ -128,7 +128,7 @@ impl Digest {
                 self.feed(&[54]);
                 results.iter().for_each(|r| self.feed(&[r.error as u64, r.offset.0 as u64]));
             }
-            Answer::CreateTopics(response) => self.feed(&[55, response.topics.len() as u64]),
+            Answer::Admin(response) => self.feed(&[55, outcome(response)]),
             Answer::ProducerIds(block) => self.feed(&[56, block.map_or(u64::MAX, |(first, _)| first as u64)]),
         }
     }
@@ -146,12 +146,23 @@ fn name(log: &LogId) -> u64 {
     (topic >> 64) as u64 ^ topic as u64 ^ log.partition as u64
 }
 
+fn asked(request: &AdminRequest) -> u64 {
+    let parts = match request {
+        AdminRequest::CreateTopics(r) => r.topics.len(),
+        AdminRequest::DeleteTopics(r) => r.topics.len(),
+        AdminRequest::CreatePartitions(r) => r.topics.len(),
+    };
+    parts as u64
+}
+
 fn size(request: &Request) -> u64 {
     let parts = match request {
         Request::Produce(r) => r.topic_data.iter().map(|t| t.partition_data.len()).sum(),
         Request::Fetch(r) => r.topics.iter().map(|t| t.partitions.len()).sum(),
         Request::ListOffsets(r) => r.topics.iter().map(|t| t.partitions.len()).sum(),
         Request::CreateTopics(r) => r.topics.len(),
+        Request::DeleteTopics(r) => r.topics.len(),
+        Request::CreatePartitions(r) => r.topics.len(),
         Request::Metadata(r) => r.topics.as_ref().map_or(0, Vec::len),
         Request::ApiVersions(_) | Request::UnsupportedApiVersions | Request::InitProducerId(_) => 0,
     };
@@ -176,6 +187,8 @@ fn outcome(response: &Response) -> u64 {
             fold(&mut r.topics.iter().flat_map(|t| &t.partitions).map(|p| p.offset as u64 ^ code(p.error_code)))
         }
         Response::CreateTopics(r) => fold(&mut r.topics.iter().map(|t| code(t.error_code))),
+        Response::DeleteTopics(r) => fold(&mut r.responses.iter().map(|t| code(t.error_code))),
+        Response::CreatePartitions(r) => fold(&mut r.results.iter().map(|t| code(t.error_code))),
         Response::Metadata(r) => fold(&mut r.topics.iter().map(|t| t.partitions.len() as u64 ^ code(t.error_code))),
         Response::InitProducerId(r) => r.producer_id as u64,
         Response::ApiVersions(r) => code(r.error_code),

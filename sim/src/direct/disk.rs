@@ -30,6 +30,7 @@ enum Change {
     Open,
     Append { sync: bool },
     Persist(Ballot),
+    Remove,
 }
 
 /// How far a name or a small file got.
@@ -123,6 +124,7 @@ impl Disk {
                 (log, seq, Change::Append { sync })
             }
             Effect::Persist { log, seq, ballot } => (log, seq, Change::Persist(ballot)),
+            Effect::Remove { log, seq } => (log, seq, Change::Remove),
             other => panic!("no change that is made here: {other:?}"),
         };
         let it = self.logs.get_mut(&id).expect("a change is one of a log that exists");
@@ -171,7 +173,14 @@ impl Disk {
             let failed = ended.into_iter().chain(it.queue.drain(..));
             return (failed.map(|(seq, _)| Input::Failed { log: id, seq, error: error.into() }).collect(), None);
         }
-        let more = !it.queue.is_empty();
+        if ended.iter().any(|(_, c)| matches!(c, Change::Remove)) {
+            assert!(it.queue.is_empty(), "{id} is changed after it was removed");
+            it.exists = Reach::Nowhere;
+        }
+        let (more, gone) = (!it.queue.is_empty(), it.exists == Reach::Nowhere);
+        if gone {
+            self.logs.remove(&id);
+        }
         let done = ended.last().map(|(seq, _)| Input::Done { log: id, seq: *seq });
         (done.into_iter().collect(), more.then(|| self.begin(id)))
     }
@@ -185,6 +194,9 @@ impl Disk {
             let key = it.key(*id);
             if it.group().any(|c| matches!(c, Change::Open)) && dice.one_in("opened", key, 2) {
                 it.exists = Reach::Cache;
+            }
+            if it.group().any(|c| matches!(c, Change::Remove)) && dice.one_in("removed", key, 2) {
+                it.exists = Reach::Nowhere;
             }
             if power && it.exists == Reach::Cache {
                 it.exists = if dice.one_in("name kept", key, 2) { Reach::Device } else { Reach::Nowhere };

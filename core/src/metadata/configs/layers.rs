@@ -56,6 +56,12 @@ pub struct Layers<'a> {
 }
 
 impl<'a> Layers<'a> {
+    /// Only what the broker's file sets.
+    #[must_use]
+    pub fn of_file(file: &'a Configs) -> Layers<'a> {
+        Layers { topic: None, broker: None, cluster: None, file }
+    }
+
     /// Values of one of the broker's keys, nearest first; its default is not among them.
     pub fn of_broker<'k: 'a>(self, key: &'k str) -> impl Iterator<Item = Setting<'a>> {
         let layers = [(self.broker, Source::Broker), (self.cluster, Source::Cluster), (Some(self.file), Source::File)];

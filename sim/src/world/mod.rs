@@ -35,6 +35,8 @@ use turmoil::Sim;
 /// What may take so long, at most, in simulated milliseconds: topics that are created while nothing goes wrong, the end
 /// of what is under way once nothing goes wrong any more, the audit.
 const READY_MS: u64 = 20_000;
+/// Work goes on so much longer while nothing was acknowledged.
+const MORE_WORK_MS: u64 = 10_000;
 const DRAIN_MS: u64 = 20_000;
 const AUDIT_MS: u64 = 40_000;
 /// Longer than any run.
@@ -121,39 +123,42 @@ impl World {
 
     fn drive(&mut self) -> Verdict {
         match self.stages() {
-            Ok(()) if self.ledger.history.borrow().acknowledgements() == 0 => {
-                Verdict::Inconclusive("nothing was acknowledged".to_owned())
-            }
-            Ok(()) => Verdict::Clean,
+            Ok(0) => Verdict::Inconclusive("nothing was acknowledged under faults".to_owned()),
+            Ok(_) => Verdict::Clean,
             Err(verdict) => verdict,
         }
     }
 
-    fn stages(&mut self) -> Result<(), Verdict> {
-        if !self.steps_until(READY_MS, false, |ledger| ledger.ready.get())? {
+    /// Gives how often something was acknowledged while things went wrong: afterwards it always is.
+    fn stages(&mut self) -> Result<u64, Verdict> {
+        if !self.steps_until(READY_MS, false, |ledger, _| ledger.ready.get())? {
             return Err(Verdict::Stuck("topics were not created, though nothing went wrong".to_owned()));
         }
         self.nemesis.begin(self.now());
-        self.steps_until(self.parameters.work_ms, true, |_| false)?;
+        let least = self.now() + self.parameters.work_ms * MS;
+        let most_ms = self.parameters.work_ms + MORE_WORK_MS;
+        let acknowledged = |ledger: &Ledger| ledger.history.borrow().acknowledgements();
+        self.steps_until(most_ms, true, |ledger, now| now >= least && acknowledged(ledger) > 0)?;
+        let acknowledged = acknowledged(&self.ledger);
         self.ledger.phase.set(Phase::Drain);
         let now = self.now();
         self.nemesis.heal(&mut self.sim, now);
-        if !self.steps_until(DRAIN_MS, false, |ledger| ledger.busy.get() == 0)? {
+        if !self.steps_until(DRAIN_MS, false, |ledger, _| ledger.busy.get() == 0)? {
             let clients = self.ledger.busy.get();
             return Err(Verdict::Stuck(format!("{clients} clients still wait, long after the last fault")));
         }
         self.ledger.phase.set(Phase::Audit);
-        if !self.steps_until(AUDIT_MS, false, |ledger| ledger.phase.get() == Phase::Done)? {
+        if !self.steps_until(AUDIT_MS, false, |ledger, _| ledger.phase.get() == Phase::Done)? {
             return Err(Verdict::Stuck(format!("the audit waits for {}", self.ledger.waits_for.borrow())));
         }
-        Ok(())
+        Ok(acknowledged)
     }
 
     /// Steps until something is true, for so many milliseconds at most; tells whether it became true.
-    fn steps_until(&mut self, ms: u64, faults: bool, done: impl Fn(&Ledger) -> bool) -> Result<bool, Verdict> {
+    fn steps_until(&mut self, ms: u64, faults: bool, done: impl Fn(&Ledger, u64) -> bool) -> Result<bool, Verdict> {
         let until = self.now() + ms * MS;
         while self.now() < until {
-            if done(&self.ledger) {
+            if done(&self.ledger, self.now()) {
                 return Ok(true);
             }
             if faults {

@@ -1,5 +1,6 @@
 //! What goes wrong: the broker's process is killed or loses power, stops in order, its disk falls ill, its links are cut
-//! or stand still. One fault soon after another, and in the middle of recovery, is what finds things.
+//! or stand still. One fault soon after another, and in the middle of recovery, is what finds things. After a storm
+//! comes a lull, until something was acknowledged: what never was cannot be lost.
 
 use super::broker::{Site, State};
 use super::ledger::Ledger;
@@ -12,6 +13,9 @@ use turmoil::Sim;
 
 /// The clients' name in the simulation.
 pub(super) const CLIENTS: &str = "clients";
+
+/// A lull is over after so many milliseconds, whatever happened.
+const LULL_MS: u64 = 3_000;
 
 /// What is wrong with the links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +37,22 @@ pub(super) struct Nemesis {
     /// The broker is down until this time.
     down: Option<u64>,
     links: Links,
+    /// Starts until the next lull.
+    storm: u64,
+    lull: Option<Lull>,
+}
+
+/// Nothing goes wrong for a while.
+struct Lull {
+    /// It is over by this time at the latest,
+    until: u64,
+    /// and once there are more acknowledgements than these.
+    acknowledged: u64,
 }
 
 impl Nemesis {
     pub(super) fn new(rng: Rng, parameters: Rc<Parameters>, site: Rc<Site>, ledger: Rc<Ledger>) -> Nemesis {
-        Nemesis { rng, parameters, site, ledger, next: 0, down: None, links: Links::Fine }
+        Nemesis { rng, parameters, site, ledger, next: 0, down: None, links: Links::Fine, storm: 1, lull: None }
     }
 
     /// Does what is due.
@@ -47,6 +62,7 @@ impl Nemesis {
             Some(until) if until <= now => self.start(sim, now),
             Some(_) => {}
             None if self.site.state.get() == State::Exited => self.exited(sim, now),
+            None if self.lull.is_some() => self.wait_out(now),
             None if self.next <= now => self.fault(sim, now),
             None => {}
         }
@@ -69,6 +85,16 @@ impl Nemesis {
         self.start(sim, now);
     }
 
+    /// Whether something was acknowledged since the lull began, or it took too long.
+    fn wait_out(&mut self, now: u64) {
+        let acknowledged = self.ledger.history.borrow().acknowledgements();
+        if self.lull.as_ref().is_some_and(|lull| lull.until <= now || lull.acknowledged < acknowledged) {
+            self.lull = None;
+            self.next = now + self.apart();
+            self.ail();
+        }
+    }
+
     fn apart(&mut self) -> u64 {
         self.rng.below(2 * self.parameters.faults.every_ms * MS)
     }
@@ -88,6 +114,13 @@ impl Nemesis {
         sim.bounce(BROKER);
         let soon = self.rng.one_in(self.parameters.faults.again);
         self.next = now + if soon { self.rng.below(100 * MS) } else { self.apart() };
+        self.storm -= 1;
+        if self.storm == 0 {
+            self.storm = 1 + self.rng.below(self.parameters.faults.storm);
+            self.lull =
+                Some(Lull { until: now + LULL_MS * MS, acknowledged: self.ledger.history.borrow().acknowledgements() });
+            self.site.device.disk().set_parameters(self.parameters.disk.clone());
+        }
     }
 
     /// The process has ended: by order, or since it could not go on. Somebody starts it again.

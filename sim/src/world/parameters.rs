@@ -61,6 +61,8 @@ pub(super) struct Faults {
     pub(super) every_ms: u64,
     /// A crash is soon followed by another one, once in so many times.
     pub(super) again: u64,
+    /// Crashes between two lulls, at most.
+    pub(super) storm: u64,
 }
 
 impl Parameters {
@@ -133,6 +135,7 @@ impl Faults {
             hold,
             every_ms: pick(rng, &[80, 250, 600]),
             again: pick(rng, &[2, 4, 1_000]),
+            storm: pick(rng, &[2, 6, 20]),
         }
     }
 

@@ -163,9 +163,15 @@ impl<'a> Producer<'a> {
     fn new(ledger: &'a Ledger, parameters: &'a Parameters, rng: &mut Rng, id: Option<i64>, acks: i16) -> Self {
         let mut rng = Rng::new(rng.draw());
         let mut lanes = Vec::new();
-        for Topic { name, id, partitions } in ledger.topics.borrow().iter() {
+        let topics = ledger.topics.borrow();
+        let all: i32 = topics.iter().map(|topic| topic.partitions).sum();
+        // One partition at least: a producer without any would idle for as long as its connection lasts.
+        let mut chosen = rng.below(u64::from(all.unsigned_abs()));
+        for Topic { name, id, partitions } in topics.iter() {
             for partition in 0..*partitions {
-                if !rng.one_in(3) {
+                let taken = chosen == 0 || !rng.one_in(3);
+                chosen = chosen.wrapping_sub(1);
+                if taken {
                     let at = (name.clone(), partition);
                     lanes.push(Lane {
                         at,

@@ -16,9 +16,7 @@ use klamm_core::metadata::configs::Configs;
 use klamm_core::record::{Batch, Builder};
 use klamm_core::shard::Shard;
 use klamm_core::wire::{
-    CreatableTopic, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteTopicState,
-    DeleteTopicsRequest, FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest, MetadataRequest,
-    MetadataRequestTopic, PartitionProduceData, ProduceRequest, Request, TopicProduceData,
+    CreatableTopic, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteTopicState, DeleteTopicsRequest, FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest, MetadataRequest, MetadataRequestTopic, PartitionProduceData, ProduceRequest, Request, Response, TopicProduceData,
 };
 use klamm_sim::trace;
 
@@ -202,6 +200,15 @@ impl Story {
         self.tell(shard, Input::Request { conn: CONN, correlation, request: request.into() });
     }
 
+    /// The fetch session that the last answer named.
+    fn session(&self) -> i32 {
+        let named = self.waiting.iter().rev().find_map(|(_, effect)| match effect {
+            Effect::Reply { response: Response::Fetch(r), .. } => Some(r.session_id),
+            _ => None,
+        });
+        named.expect("a fetch was answered")
+    }
+
     /// Compares with the file, or rewrites it.
     fn end(self) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{}.txt", self.name));
@@ -288,6 +295,42 @@ fn create_produce_fetch() {
     s.request(0, fetch("orders", &[(0, 2)], 1));
     s.request(0, produce("orders", &[0], -1, -1));
     s.settle();
+    s.end();
+}
+
+#[test]
+fn fetch_session() {
+    let mut s = Story::new("fetch-session", 1);
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, create("orders", 3));
+    s.settle();
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.settle();
+    s.says("A consumer begins a session with all that it wants. The answer names all of it.");
+    let in_session = |id, epoch, at: &[(i32, i64)], min_bytes| FetchRequest {
+        session_id: id,
+        session_epoch: epoch,
+        topics: if at.is_empty() { Vec::new() } else { fetch("orders", at, min_bytes).topics },
+        ..fetch("orders", &[], min_bytes)
+    };
+    let id = {
+        s.request(0, in_session(0, 0, &[(0, 0), (1, 0), (2, 0)], 1));
+        s.session()
+    };
+    s.says("It goes on, names only what it has read, and waits. Something comes: the answer names only that.");
+    s.request(0, in_session(id, 1, &[(0, 1)], 1));
+    s.request(0, produce("orders", &[2], -1, -1));
+    s.settle();
+    s.says("What was served stands last now. Nothing is news, so nothing is named when the wait is over.");
+    s.request(0, in_session(id, 2, &[(2, 1)], 1));
+    s.ms += 500;
+    s.tell(0, Input::Tick);
+    s.says("An epoch twice, another's session, and the end of this one.");
+    s.request(0, in_session(id, 2, &[], 1));
+    s.request(0, in_session(77, 3, &[], 1));
+    s.request(0, in_session(id, -1, &[(0, 0)], 1));
+    s.request(0, in_session(id, 3, &[], 1));
     s.end();
 }
 

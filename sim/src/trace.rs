@@ -136,7 +136,11 @@ fn request(request: &Request) -> String {
             let parts = r.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.topic, p)));
             let parts: Vec<String> =
                 parts.map(|(name, p)| format!("{name}-{}@{}", p.partition, p.fetch_offset)).collect();
-            format!("fetch min={} wait={}ms{}", r.min_bytes, r.max_wait_ms, list(&parts, Clone::clone))
+            let session = match (r.session_id, r.session_epoch) {
+                (0, -1) => String::new(),
+                (id, epoch) => format!(" session={id}/{epoch}"),
+            };
+            format!("fetch min={} wait={}ms{session}{}", r.min_bytes, r.max_wait_ms, list(&parts, Clone::clone))
         }
         Request::CreateTopics(r) => admin(&AdminRequest::CreateTopics(r.clone())),
         Request::DeleteTopics(r) => admin(&AdminRequest::DeleteTopics(r.clone())),
@@ -192,7 +196,9 @@ fn response(response: &Response) -> String {
                     format!("{name}-{} {} high-watermark={}", p.partition_index, error(p.error_code), p.high_watermark)
                 })
                 .collect();
-            format!("fetched{}", list(&parts, Clone::clone))
+            let whole = if r.error_code == error::NONE { String::new() } else { format!(" {}", error(r.error_code)) };
+            let session = if r.session_id == 0 { String::new() } else { format!(" session={}", r.session_id) };
+            format!("fetched{whole}{session}{}", list(&parts, Clone::clone))
         }
         Response::CreateTopics(r) => {
             format!("created{}", list(&r.topics, |t| format!("{} {}", t.name, error(t.error_code))))

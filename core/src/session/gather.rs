@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::effect::{FetchPart, FetchResult, ListPart, ListResult, ProducePart, ProduceResult, Range};
 use crate::ids::{ConnectionId, LeaderEpoch, LogId, Offset, ShardIndex, Timestamp};
 use crate::metadata::Image;
+use crate::session::fetch::{FetchSessions, InSession};
 use crate::session::{Ending, Slot};
 use crate::wire::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, ListOffsetsPartition,
@@ -80,6 +81,7 @@ pub enum Kind {
 /// A fetch in the making.
 #[derive(Debug)]
 pub struct FetchGather {
+    session: InSession,
     response: FetchResponse,
     ranges: Vec<(Place, Range)>,
     max_bytes: u32,
@@ -146,9 +148,9 @@ pub fn produce_ending(acks: i16, response: ProduceResponse) -> Ending {
     }
 }
 
-/// Takes a fetch request apart. Sessions (KIP-227) are refused by answering id 0: each request is a full one.
+/// Takes a fetch request apart: what it asks for itself, or what its session does.
 #[must_use]
-pub fn fetch(image: &Image, request: FetchRequest) -> (Vec<(Place, FetchPart)>, FetchGather) {
+pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Vec<(Place, FetchPart)>, FetchGather) {
     let mut parts = Vec::new();
     let mut response = FetchResponse::default();
     for (t, topic) in request.topics.into_iter().enumerate() {
@@ -172,6 +174,7 @@ pub fn fetch(image: &Image, request: FetchRequest) -> (Vec<(Place, FetchPart)>, 
     }
     let refused = response.responses.iter().flat_map(|t| &t.partitions).any(|p| p.error_code != 0);
     let gather = FetchGather {
+        session,
         response,
         ranges: Vec::new(),
         max_bytes: request.max_bytes.clamp(0, MAX_FETCH_BYTES) as u32,
@@ -229,7 +232,7 @@ impl FetchGather {
 
     /// The answer: ranges in the request's order, so that the limit cuts from the back.
     #[must_use]
-    pub fn ending(mut self) -> Ending {
+    pub fn ending(mut self, conn: ConnectionId, sessions: &mut FetchSessions) -> Ending {
         self.ranges.sort_by_key(|(at, _)| (at.topic, at.partition));
         let mut ranges = Vec::with_capacity(self.ranges.len());
         for (at, range) in self.ranges {
@@ -237,8 +240,20 @@ impl FetchGather {
             self.response.responses[at.topic].partitions[at.partition].records = Records::Range(index);
             ranges.push(range);
         }
+        sessions.tell(conn, self.session, reach(&ranges, self.max_bytes), &mut self.response);
         Ending::Reply { response: self.response.into(), ranges, max_bytes: self.max_bytes }
     }
+}
+
+/// How many ranges leave whole, whatever their logs hold: the first one always gives something.
+fn reach(ranges: &[Range], max_bytes: u32) -> u32 {
+    let most = |range: &Range| match range {
+        Range::Local { max_bytes, .. } => *max_bytes,
+        Range::Leased { bytes, .. } => *bytes,
+    };
+    let mut left = max_bytes;
+    let fit = |range: &&Range| left.checked_sub(most(range)).inspect(|rest| left = *rest).is_some();
+    (ranges.iter().take_while(fit).count() as u32).max(1)
 }
 
 /// Takes a list-offsets request apart.

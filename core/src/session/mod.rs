@@ -1,5 +1,6 @@
 //! One client connection: requests are pipelined, answers leave in the order in which the requests came.
 
+pub mod fetch;
 pub mod gather;
 pub mod metadata;
 

@@ -11,7 +11,7 @@ use crate::session::gather::{self, Gather, Kind, Place, Question};
 use crate::session::{Ending, Slot, metadata};
 use crate::table::Key;
 use crate::wire::{
-    AdminRequest, FetchRequest, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, MetadataRequest,
+    AdminRequest, FetchRequest, FetchResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, MetadataRequest,
     ProduceRequest, Request, Response, error,
 };
 
@@ -82,12 +82,19 @@ impl Shard {
         self.gather(conn, slot, Kind::Produce { acks, response }, calls.collect(), step);
     }
 
-    fn fetch_request(&mut self, conn: ConnectionId, slot: Slot, request: FetchRequest, step: &mut Step<'_>) {
+    fn fetch_request(&mut self, conn: ConnectionId, slot: Slot, mut request: FetchRequest, step: &mut Step<'_>) {
         if request.replica_id >= 0 {
             return self.finish(conn, slot, Ending::Close("a fetch with a replica id on a client listener"), step);
         }
+        let session = match self.fetch_sessions.begin(conn, &mut request) {
+            Ok(session) => session,
+            Err(error_code) => {
+                let refusal = FetchResponse { error_code, ..FetchResponse::default() };
+                return self.finish(conn, slot, Response::from(refusal), step);
+            }
+        };
         let max_wait_ms = request.max_wait_ms;
-        let (parts, fetch) = gather::fetch(&self.image, request);
+        let (parts, fetch) = gather::fetch(&self.image, request, session);
         let min_bytes = fetch.min_bytes();
         let calls = by_owner(parts, self.config.shards, |part: &FetchPart| part.log);
         let calls = calls.map(|(to, places, parts)| (to, places, Call::Fetch { min_bytes, max_wait_ms, parts }));
@@ -192,7 +199,10 @@ impl Shard {
         let Some(Gather { conn, slot, kind, .. }) = self.gathers.remove(id) else { return };
         match kind {
             Kind::Produce { acks, response } => self.finish(conn, slot, gather::produce_ending(acks, response), step),
-            Kind::Fetch(fetch) => self.finish(conn, slot, fetch.ending(), step),
+            Kind::Fetch(fetch) => {
+                let ending = fetch.ending(conn, &mut self.fetch_sessions);
+                self.finish(conn, slot, ending, step);
+            }
             Kind::ListOffsets(response) => self.finish(conn, slot, Response::from(response), step),
             // Presented again; what could not be created is answered as missing.
             Kind::Metadata(request) => self.metadata(conn, slot, request, step),
@@ -204,6 +214,7 @@ impl Shard {
     pub(super) fn closed(&mut self, conn: ConnectionId, step: &mut Step<'_>) {
         let session = self.sessions.remove(&conn).expect("only an open connection closes");
         Shard::drop_ranges(session.into_ranges(), step);
+        self.fetch_sessions.end(conn);
         self.producer_ids.waiting.retain(|(c, _)| *c != conn);
         let polls: Vec<Key> = self
             .gathers

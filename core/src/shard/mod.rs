@@ -22,6 +22,7 @@ use crate::metadata::{Change, Image, Topic};
 use crate::replica::{Keeping, Replica};
 use crate::rng::Rng;
 use crate::session::Session;
+use crate::session::fetch::FetchSessions;
 use crate::session::gather::Gather;
 use crate::table::Table;
 use crate::wire::MetadataRecord;
@@ -67,6 +68,7 @@ pub struct Shard {
     /// Those of topics that are no more, until the disk has let go of their logs.
     removing: BTreeMap<LogId, Replica>,
     sessions: BTreeMap<ConnectionId, Session>,
+    fetch_sessions: FetchSessions,
     gathers: Table<Gather>,
     waits: Waits,
     /// Calls held back, by sender, in their order.
@@ -91,6 +93,11 @@ impl Shard {
             replicas: BTreeMap::new(),
             removing: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            fetch_sessions: FetchSessions::new(crate::rng::draw(
+                config.seed,
+                "fetch-session",
+                u64::from(config.shard.0),
+            )),
             gathers: Table::default(),
             waits: Waits::default(),
             held: BTreeMap::new(),

@@ -27,6 +27,9 @@ message! {
         topics: Vec<FetchTopic> [0..];
         forgotten_topics_data: Vec<ForgottenTopic> [7..];
         rack_id: String [11..];
+    } + {
+        /// Topics are named by their ids, not their names.
+        topic_ids: bool = false;
     }
 
     /// The follower that asks. Its `replica_id` is the request's own field in every version: set and read that one.
@@ -146,6 +149,7 @@ impl Field for Records {
 
 impl Message for FetchRequest {
     fn normalise(&mut self, version: i16) -> Result<(), Malformed> {
+        self.topic_ids = version >= 13;
         if version >= 15 {
             self.replica_id = self.replica_state.replica_id;
         } else {

@@ -11,12 +11,17 @@ use klamm_core::effect::{Config, Effect, Input};
 use klamm_core::ids::{
     BrokerId, ConnectionId, Instant, LogId, Now, ProducerEpoch, ProducerId, Sequence, ShardIndex, Timestamp, Uuid,
 };
-use klamm_core::log::{Checkpoint, Found};
+use klamm_core::log::{Checkpoint, Found, Segment};
 use klamm_core::metadata::configs::Configs;
 use klamm_core::record::{Batch, Builder};
 use klamm_core::shard::Shard;
 use klamm_core::wire::{
-    CreatableTopic, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteTopicState, DeleteTopicsRequest, FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest, MetadataRequest, MetadataRequestTopic, PartitionProduceData, ProduceRequest, Request, Response, TopicProduceData,
+    CreatableTopic, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteRecordsPartition,
+    DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicState, DeleteTopicsRequest, DescribeLogDirsRequest,
+    DescribeProducersRequest, DescribeProducersTopic, FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest,
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, MetadataRequest, MetadataRequestTopic,
+    OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic, PartitionProduceData, ProduceRequest,
+    Request, Response, TopicProduceData,
 };
 use klamm_sim::trace;
 
@@ -51,6 +56,14 @@ impl Disk {
                 found.state.fold(&batch.stamped_header(*offset, *leader_epoch), roll.is_some());
                 let (prefix, rest) = batch.stamp(*offset, *leader_epoch);
                 bytes.push([&prefix[..], &rest[..]].concat().into());
+                Some(Input::Done { log: *log, seq: *seq })
+            }
+            Effect::Trim { log, seq, to, roll } => {
+                let state = &mut self.log(*log).2.state;
+                if roll.is_some() {
+                    state.segments.push(Segment { base: state.at, bytes: 0, max_timestamp: Timestamp(-1) });
+                }
+                state.trim(*to);
                 Some(Input::Done { log: *log, seq: *seq })
             }
             Effect::Persist { log, seq, ballot } => {
@@ -113,6 +126,7 @@ impl Story {
             advertised: ("127.0.0.1".into(), 9092),
             crc: crc32c,
             seed: 42,
+            log_dir: "/data".into(),
             configs: Configs::new(),
         };
         self.shards = (0..shards).map(|s| Shard::new(config(s))).collect();
@@ -175,8 +189,14 @@ impl Story {
 
     /// The first change that waits for the disk fails.
     fn fail(&mut self, error: &str) {
-        let at = self.waiting.iter().position(|(_, e)| matches!(e, Effect::Append { .. })).expect("an append waits");
-        let (shard, Effect::Append { log, seq, .. }) = self.waiting.remove(at) else { unreachable!("found above") };
+        let at = self
+            .waiting
+            .iter()
+            .position(|(_, e)| matches!(e, Effect::Append { .. } | Effect::Trim { .. }))
+            .expect("a change waits");
+        let (shard, Effect::Append { log, seq, .. } | Effect::Trim { log, seq, .. }) = self.waiting.remove(at) else {
+            unreachable!("found above")
+        };
         self.tell(shard, Input::Failed { log, seq, error: error.into() });
     }
 
@@ -331,6 +351,95 @@ fn fetch_session() {
     s.request(0, in_session(77, 3, &[], 1));
     s.request(0, in_session(id, -1, &[(0, 0)], 1));
     s.request(0, in_session(id, 3, &[], 1));
+    s.end();
+}
+
+fn delete_below(topic: &str, below: &[(i32, i64)], timeout_ms: i32) -> DeleteRecordsRequest {
+    let part = |(partition_index, offset): &(i32, i64)| DeleteRecordsPartition {
+        partition_index: *partition_index,
+        offset: *offset,
+    };
+    let topic = DeleteRecordsTopic { name: topic.into(), partitions: below.iter().map(part).collect() };
+    DeleteRecordsRequest { topics: vec![topic], timeout_ms }
+}
+
+#[test]
+fn delete_records() {
+    let mut s = Story::new("delete-records", 1);
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, create("orders", 2));
+    s.settle();
+    for sequence in 0..3 {
+        s.request(0, produce("orders", &[0], 7, sequence));
+        s.settle();
+    }
+    s.says("Everything below offset 2 is deleted. Until that is durable it can be read, and nobody is told.");
+    s.request(0, delete_below("orders", &[(0, 2)], 1000));
+    s.request(0, fetch("orders", &[(0, 0)], 1));
+    s.settle();
+    s.says("From then on the log starts there.");
+    s.request(0, fetch("orders", &[(0, 1)], 1));
+    s.request(0, fetch("orders", &[(0, 2)], 1));
+    s.says("Below the start there is nothing to delete; above the high watermark nothing may be; a partition is not there.");
+    s.request(0, delete_below("orders", &[(0, 1), (0, 4), (0, -2), (1, 0), (9, 0)], 1000));
+    s.says(
+        "Up to the high watermark: the active segment goes, too. A slow disk: the client is told that time is over.",
+    );
+    s.request(0, delete_below("orders", &[(0, -1)], 100));
+    s.ms += 100;
+    s.tell(0, Input::Tick);
+    s.settle();
+    s.says("Sizes, producers and epochs of what is left.");
+    s.request(0, DescribeLogDirsRequest::default());
+    let known = DescribeProducersTopic { name: "orders".into(), partition_indexes: vec![0, 1, 9] };
+    s.request(0, DescribeProducersRequest { topics: vec![known] });
+    let asked = |leader_epoch| OffsetForLeaderPartition { leader_epoch, ..OffsetForLeaderPartition::default() };
+    let fenced = OffsetForLeaderPartition { current_leader_epoch: 5, ..asked(0) };
+    let topic = OffsetForLeaderTopic { topic: "orders".into(), partitions: vec![asked(0), asked(3), fenced] };
+    s.request(0, OffsetForLeaderEpochRequest { topics: vec![topic], ..OffsetForLeaderEpochRequest::default() });
+    s.says("A restart: the log starts where it did. Its next record stands in the new segment.");
+    s.boot(1, 2);
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, fetch("orders", &[(0, 2)], 1));
+    s.request(0, produce("orders", &[0], 7, 3));
+    s.settle();
+    s.says("A disk that fails: the log is offline, and the client hears it.");
+    s.request(0, delete_below("orders", &[(0, -1)], 1000));
+    s.fail("fdatasync: Input/output error (os error 5)");
+    s.end();
+}
+
+#[test]
+fn list_offsets() {
+    let mut s = Story::new("list-offsets", 1);
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, create("orders", 2));
+    s.settle();
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.settle();
+    let ask = |at: &[(i32, i64)], isolation_level, lowest_timestamp| {
+        let part = |(partition_index, timestamp): &(i32, i64)| ListOffsetsPartition {
+            partition_index: *partition_index,
+            timestamp: *timestamp,
+            ..ListOffsetsPartition::default()
+        };
+        let topic = ListOffsetsTopic { name: "orders".into(), partitions: at.iter().map(part).collect() };
+        ListOffsetsRequest { topics: vec![topic], isolation_level, lowest_timestamp, ..ListOffsetsRequest::default() }
+    };
+    s.says("The end, the start, the start on this disk, and what is tiered (nothing).");
+    for timestamp in [-1, -2, -4, -5, -6, -7] {
+        s.request(0, ask(&[(0, timestamp)], 1, -6));
+    }
+    s.says("A version that does not know the largest timestamp. A partition twice. An isolation that does not exist.");
+    s.request(0, ask(&[(0, -3)], 0, -2));
+    s.request(0, ask(&[(0, -1), (1, -1), (0, -2)], 0, -6));
+    s.request(0, ask(&[(0, -1)], 7, -6));
+    s.says("The newest record of one that has none; a record by time is looked up on the disk.");
+    s.request(0, ask(&[(1, -3)], 0, -6));
+    s.request(0, ask(&[(0, T0)], 0, -6));
     s.end();
 }
 

@@ -147,7 +147,7 @@ impl Change {
                 let says = |salt: u8| rewritten.windows(64).any(|bytes| bytes == [salt; 64]);
                 assert!(says(0xbb) && !says(0xaa), "the log was written again");
             }
-            Change::Trim => store.change(Effect::Trim { log: LOG, seq, to: Offset(count * 2 / 3) }).await,
+            Change::Trim => store.change(Effect::Trim { log: LOG, seq, to: Offset(count * 2 / 3), roll: None }).await,
             Change::Remove => store.change(Effect::Remove { log: LOG, seq }).await,
         }
     }

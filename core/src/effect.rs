@@ -126,7 +126,7 @@ pub enum Effect {
         batch: Batch,
         /// Done only once the device has it.
         sync: bool,
-        /// Start a new segment with this batch; carries the log's state before it.
+        /// Start a new segment with this batch; carries the log's state before it, but for its segments.
         roll: Option<Box<Checkpoint>>,
     },
     /// Drop everything at and above an offset. A barrier: what was appended before is dropped or kept, durably, first.
@@ -138,7 +138,7 @@ pub enum Effect {
         /// The new log end offset, at a batch boundary.
         to: Offset,
     },
-    /// Drop whole segments below an offset.
+    /// Move a log's start, durably, and drop whole segments below it.
     Trim {
         /// The log.
         log: LogId,
@@ -146,6 +146,8 @@ pub enum Effect {
         seq: Seq,
         /// The new log start offset.
         to: Offset,
+        /// Start a new segment first, so that the active one goes, too; carries the log's state, but for its segments.
+        roll: Option<Box<Checkpoint>>,
     },
     /// Delete a log with its files.
     Remove {
@@ -325,6 +327,23 @@ pub enum Call {
         /// What to look up where.
         parts: Vec<ListPart>,
     },
+    /// Move the starts of logs.
+    DeleteRecords {
+        /// How long to wait until that is durable, milliseconds.
+        timeout_ms: i32,
+        /// Where to.
+        parts: Vec<DeletePart>,
+    },
+    /// Where leader epochs end.
+    EpochEnds {
+        /// What to look up where.
+        parts: Vec<EpochPart>,
+    },
+    /// What is known of logs: their sizes and producers.
+    Describe {
+        /// Which.
+        parts: Vec<DescribePart>,
+    },
     /// For the controller (shard 0 relays): the request of a client, or an auto-creation.
     Admin(AdminRequest),
     /// For the controller: a block of producer ids.
@@ -353,6 +372,12 @@ pub enum Answer {
     },
     /// To `ListOffsets`: one result a part, in order.
     ListOffsets(Vec<ListResult>),
+    /// To `DeleteRecords`: for each part, in order, where the log starts now, or an error code.
+    DeleteRecords(Vec<Result<Offset, i16>>),
+    /// To `EpochEnds`: for each part, in order, the epoch and its end, or an error code.
+    EpochEnds(Vec<Result<(LeaderEpoch, Offset), i16>>),
+    /// To `Describe`: one description a part, in order, or an error code.
+    Describe(Vec<Result<Description, i16>>),
     /// To `Admin`.
     Admin(Response),
     /// To `AllocateProducerIds`: first id and count, or an error code.
@@ -413,6 +438,44 @@ pub struct FetchResult {
     pub range: Option<Range>,
 }
 
+/// One partition of a delete-records request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletePart {
+    /// The log.
+    pub log: LogId,
+    /// Its new start; -1 for the high watermark.
+    pub to: Offset,
+}
+
+/// One partition of an offset-for-leader-epoch request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochPart {
+    /// The log.
+    pub log: LogId,
+    /// The leader epoch that the client knows, or -1.
+    pub current_leader_epoch: LeaderEpoch,
+    /// The epoch whose end is asked for.
+    pub epoch: LeaderEpoch,
+}
+
+/// A log to describe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribePart {
+    /// The log.
+    pub log: LogId,
+    /// Whether its producers are wanted; of its leader only.
+    pub producers: bool,
+}
+
+/// A log, described.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// Bytes of its batches.
+    pub bytes: u64,
+    /// Its producers, if they were asked for.
+    pub producers: Vec<crate::wire::ProducerState>,
+}
+
 /// One partition of a list-offsets request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListPart {
@@ -420,6 +483,8 @@ pub struct ListPart {
     pub log: LogId,
     /// The leader epoch that the client knows, or -1.
     pub current_leader_epoch: LeaderEpoch,
+    /// Only up to the last stable offset (`read_committed`).
+    pub committed_only: bool,
     /// A time in milliseconds, or one of the negative names (-1 latest, -2 earliest, -3 largest timestamp).
     pub timestamp: Timestamp,
 }
@@ -497,4 +562,6 @@ pub struct Config {
     pub seed: u64,
     /// What the operator set for this broker, by Kafka's keys ([`crate::metadata::configs::broker_key`] checks them).
     pub configs: Configs,
+    /// The data directory as clients are told it (DescribeLogDirs).
+    pub log_dir: String,
 }

@@ -195,7 +195,7 @@ fn sound() -> Files {
         let mut log = Log::create(LogId::METADATA, "__cluster_metadata", &mut effects);
         append(&mut log, 12, &mut effects);
         let asked = effects.len() as u64;
-        effects.push(Effect::Trim { log: LogId::METADATA, seq: Seq(asked), to: Offset(7) });
+        effects.push(Effect::Trim { log: LogId::METADATA, seq: Seq(asked), to: Offset(7), roll: None });
         life.make(effects).await;
         let mut files = Files::new();
         for name in disk.list(FOLDER).await.expect("a sound disk") {

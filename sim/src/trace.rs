@@ -51,7 +51,9 @@ pub fn effect(effect: &Effect) -> String {
             if roll.is_some() { " roll" } else { "" }
         ),
         Effect::Truncate { log, seq, to } => format!("truncate {log} seq={seq} to={to}"),
-        Effect::Trim { log, seq, to } => format!("trim {log} seq={seq} to={to}"),
+        Effect::Trim { log, seq, to, roll } => {
+            format!("trim {log} seq={seq} to={to}{}", if roll.is_some() { " roll" } else { "" })
+        }
         Effect::Remove { log, seq } => format!("remove {log} seq={seq}"),
         Effect::Persist { log, seq, ballot } => {
             format!("persist {log} seq={seq} ballot epoch={} for={}", ballot.epoch, ballot.voted_for)
@@ -157,6 +159,26 @@ fn request(request: &Request) -> String {
                 parts.map(|(name, p)| format!("{name}-{}@{}", p.partition_index, p.timestamp)).collect();
             format!("list-offsets{}", list(&parts, Clone::clone))
         }
+        Request::DeleteRecords(r) => {
+            let parts = r.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.name, p)));
+            let parts: Vec<String> =
+                parts.map(|(name, p)| format!("{name}-{}<{}", p.partition_index, p.offset)).collect();
+            format!("delete-records{}", list(&parts, Clone::clone))
+        }
+        Request::OffsetForLeaderEpoch(r) => {
+            let parts = r.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.topic, p)));
+            let parts: Vec<String> =
+                parts.map(|(name, p)| format!("{name}-{} epoch={}", p.partition, p.leader_epoch)).collect();
+            format!("epoch-ends{}", list(&parts, Clone::clone))
+        }
+        Request::DescribeLogDirs(r) => {
+            let topics =
+                r.topics.iter().flatten().map(|t| format!(" {}{:?}", t.topic, t.partitions)).collect::<String>();
+            format!("describe-log-dirs{}", if r.topics.is_none() { " all" } else { &topics })
+        }
+        Request::DescribeProducers(r) => {
+            format!("describe-producers{}", list(&r.topics, |t| format!("{}{:?}", t.name, t.partition_indexes)))
+        }
         Request::InitProducerId(_) => "init-producer-id".into(),
         Request::ApiVersions(_) => "api-versions".into(),
         Request::UnsupportedApiVersions => "api-versions of a version to come".into(),
@@ -227,6 +249,39 @@ fn response(response: &Response) -> String {
                 .collect();
             format!("offsets{}", list(&parts, Clone::clone))
         }
+        Response::DeleteRecords(r) => {
+            let parts = r.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.name, p)));
+            let part = |(name, p): (&String, &klamm_core::wire::DeleteRecordsPartitionResult)| {
+                format!("{name}-{} {} start={}", p.partition_index, error(p.error_code), p.low_watermark)
+            };
+            format!("deleted{}", list(&parts.map(part).collect::<Vec<_>>(), Clone::clone))
+        }
+        Response::OffsetForLeaderEpoch(r) => {
+            let parts = r.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.topic, p)));
+            let part = |(name, p): (&String, &klamm_core::wire::EpochEnd)| {
+                let (epoch, end) = (p.leader_epoch, p.end_offset);
+                format!("{name}-{} {} epoch={epoch} end={end}", p.partition, error(p.error_code))
+            };
+            format!("epoch-ends{}", list(&parts.map(part).collect::<Vec<_>>(), Clone::clone))
+        }
+        Response::DescribeLogDirs(r) => {
+            let topics = r.results.iter().flat_map(|d| &d.topics);
+            let parts = topics.flat_map(|t| t.partitions.iter().map(move |p| (&t.name, p)));
+            let parts: Vec<String> =
+                parts.map(|(name, p)| format!("{name}-{} {} bytes", p.partition_index, p.partition_size)).collect();
+            format!("log-dirs{}", list(&parts, Clone::clone))
+        }
+        Response::DescribeProducers(r) => {
+            let parts = r.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.name, p)));
+            let part = |(name, p): (&String, &klamm_core::wire::DescribeProducersPartition)| {
+                let producer = |p: &klamm_core::wire::ProducerState| {
+                    format!("({}/{} sequence={})", p.producer_id, p.producer_epoch, p.last_sequence)
+                };
+                let known = list(&p.active_producers, producer);
+                format!("{name}-{} {}{known}", p.partition_index, error(p.error_code))
+            };
+            format!("producers{}", list(&parts.map(part).collect::<Vec<_>>(), Clone::clone))
+        }
         Response::InitProducerId(r) => {
             format!("producer-id {} {}/{}", error(r.error_code), r.producer_id, r.producer_epoch)
         }
@@ -244,6 +299,11 @@ fn call(call: &Call) -> String {
         }
         Call::Settle { fetch } => format!("settle ?{fetch}"),
         Call::ListOffsets { parts } => format!("list-offsets{}", list(parts, |p| format!("{}@{}", p.log, p.timestamp))),
+        Call::DeleteRecords { timeout_ms, parts } => {
+            format!("delete-records wait={timeout_ms}ms{}", list(parts, |p| format!("{}<{}", p.log, p.to)))
+        }
+        Call::EpochEnds { parts } => format!("epoch-ends{}", list(parts, |p| format!("{} epoch={}", p.log, p.epoch))),
+        Call::Describe { parts } => format!("describe{}", list(parts, |p| p.log.to_string())),
         Call::Admin(request) => admin(request),
         Call::AllocateProducerIds => "allocate-producer-ids".into(),
         Call::ImageAt { upto } => format!("image-at {upto}"),
@@ -262,6 +322,22 @@ fn answer(answer: &Answer) -> String {
         Answer::Fetch { results } => format!("fetched{}", list(results, fetched)),
         Answer::ListOffsets(results) => {
             format!("offsets{}", list(results, |r| format!("{} {}", error(r.error), r.offset)))
+        }
+        Answer::DeleteRecords(results) => {
+            let start = |r: &Result<Offset, i16>| r.map_or_else(error, |start| format!("start={start}"));
+            format!("deleted{}", list(results, start))
+        }
+        Answer::EpochEnds(results) => {
+            let end = |r: &Result<(klamm_core::ids::LeaderEpoch, Offset), i16>| {
+                r.map_or_else(error, |(epoch, end)| format!("epoch={epoch} end={end}"))
+            };
+            format!("epoch-ends{}", list(results, end))
+        }
+        Answer::Describe(results) => {
+            let bytes = |r: &Result<klamm_core::effect::Description, i16>| {
+                r.as_ref().map_or_else(|code| error(*code), |d| format!("{} bytes", d.bytes))
+            };
+            format!("described{}", list(results, bytes))
         }
         Answer::Admin(r) => response(r),
         Answer::ProducerIds(Ok((first, count))) => format!("producer-ids {first}+{count}"),

@@ -172,11 +172,19 @@ impl Model {
     }
 
     pub(crate) fn trim(&mut self, to: Offset) -> Effect {
+        // As the core does: with nothing left in it, the active segment goes, too.
+        let before = self.now().checkpoint();
+        let emptied = to == before.at && to > before.log_start_offset && before.segments.last().unwrap().base < to;
+        let roll = emptied.then(|| Box::new(before));
         let seq = self.next(false, |s| {
             s.start = s.start.max(to);
             s.first = s.checkpoint().segments[0].base;
+            if emptied {
+                s.bases.insert(to);
+                s.first = to;
+            }
         });
-        Effect::Trim { log: self.log, seq, to }
+        Effect::Trim { log: self.log, seq, to, roll }
     }
 
     pub(crate) fn persist(&mut self, ballot: Ballot) -> Effect {
@@ -200,6 +208,8 @@ impl Model {
             let last = found.state.segments.last().unwrap().base;
             let state = self.history.last_mut().unwrap();
             state.bases.insert(last);
+            // Or a trim had not begun its segment yet.
+            state.bases.retain(|base| *base <= last);
             state.start = found.state.log_start_offset;
             state.first = found.state.segments[0].base;
         }

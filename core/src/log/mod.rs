@@ -100,6 +100,18 @@ impl Checkpoint {
         self.at = header.next_offset();
     }
 
+    /// Moves the log's start up; segments wholly below it go, but never the active one.
+    ///
+    /// # Panics
+    /// When that is past the end.
+    pub fn trim(&mut self, to: Offset) {
+        assert!(to <= self.at, "trimmed to {to}, past the end {}", self.at);
+        self.log_start_offset = self.log_start_offset.max(to);
+        let start = self.log_start_offset;
+        let needless = self.segments.windows(2).take_while(|two| two[1].base <= start).count();
+        self.segments.drain(..needless);
+    }
+
     /// The newest leader epoch that wrote here; -1 when none did.
     #[must_use]
     pub fn last_epoch(&self) -> LeaderEpoch {
@@ -107,7 +119,8 @@ impl Checkpoint {
     }
 
     /// OffsetForLeaderEpoch (KIP-101, KIP-279): the largest epoch ≤ `epoch` that wrote here, and where it ends.
-    /// `(-1, -1)` for an epoch newer than all; the asked epoch and the first start for one older than all.
+    /// `(-1, -1)` for an epoch newer than all; the asked epoch and the first start for one older than all. Epochs that
+    /// ended at or below the log's start are forgotten.
     #[must_use]
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
         if epoch == self.last_epoch() {
@@ -116,9 +129,10 @@ impl Checkpoint {
         if epoch > self.last_epoch() {
             return (LeaderEpoch(-1), Offset(-1));
         }
-        let next = self.epochs.partition_point(|e| e.0 <= epoch);
-        let end = self.epochs[next].1;
-        if next == 0 { (epoch, end) } else { (self.epochs[next - 1].0, end) }
+        let first = self.epochs.partition_point(|e| e.1 <= self.log_start_offset).saturating_sub(1);
+        let next = self.epochs.partition_point(|e| e.0 <= epoch).max(first);
+        let end = self.epochs[next].1.max(self.log_start_offset);
+        if next == first { (epoch, end) } else { (self.epochs[next - 1].0, end) }
     }
 
     /// The leader epoch that wrote an offset; -1 when none is known.
@@ -161,5 +175,34 @@ mod tests {
         assert_eq!(end(6), (-1, -1), "newer than all");
         assert_eq!(end(0), (0, 0), "older than all");
         assert_eq!(log.epoch_of(Offset(19)), LeaderEpoch(4));
+    }
+
+    #[test]
+    fn epochs_below_the_start_are_forgotten() {
+        let mut log = epochs(&[(1, 0), (4, 10), (5, 20)], 30);
+        let end = |log: &Checkpoint, e| {
+            let (epoch, end) = log.epoch_end(LeaderEpoch(e));
+            (epoch.0, end.0)
+        };
+        log.trim(Offset(15));
+        assert_eq!(end(&log, 4), (4, 20), "its end is still there");
+        assert_eq!(end(&log, 3), (3, 15), "older than all that is left: the log's start");
+        assert_eq!(end(&log, 1), (1, 15));
+        log.trim(Offset(30));
+        assert_eq!((end(&log, 4), end(&log, 5)), ((4, 30), (5, 30)), "nothing is left but the newest");
+    }
+
+    #[test]
+    fn a_trim_takes_whole_segments_but_never_the_active_one() {
+        let segment = |base| Segment { base: Offset(base), bytes: 10, max_timestamp: Timestamp(0) };
+        let mut log = Checkpoint { segments: [0, 10, 20].map(segment).to_vec(), ..epochs(&[], 30) };
+        let mut bases = |to| {
+            log.trim(Offset(to));
+            (log.log_start_offset.0, log.segments.iter().map(|s| s.base.0).collect::<Vec<_>>())
+        };
+        assert_eq!(bases(9), (9, [0, 10, 20].to_vec()));
+        assert_eq!(bases(10), (10, [10, 20].to_vec()));
+        assert_eq!(bases(5), (10, [10, 20].to_vec()), "it never falls back");
+        assert_eq!(bases(30), (30, [20].to_vec()));
     }
 }

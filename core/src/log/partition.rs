@@ -9,9 +9,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::producers::judge;
-use super::{Ballot, Checkpoint, Found, Verdict};
+use super::{Ballot, Checkpoint, Found, Segment, Verdict};
 use crate::effect::Effect;
-use crate::ids::{LeaderEpoch, LogId, Offset, Seq};
+use crate::ids::{LeaderEpoch, LogId, Offset, Seq, Timestamp};
 use crate::record::{Batch, Header};
 
 /// How many batch boundaries near the end are remembered, to count readable bytes exactly where consumers wait.
@@ -30,8 +30,18 @@ pub struct TailMark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pending {
     seq: Seq,
-    /// Log end offset once it is done; `None` for changes that append nothing.
-    end: Option<Offset>,
+    then: Then,
+}
+
+/// What is true once a change is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// Everything below is flushed.
+    Flushed(Offset),
+    /// The log starts there.
+    Starts(Offset),
+    /// Nothing of the log's own.
+    Nothing,
 }
 
 /// Where a batch went.
@@ -55,6 +65,8 @@ pub struct Log {
     tail: VecDeque<TailMark>,
     next_seq: Seq,
     pending: VecDeque<Pending>,
+    /// The highest start that was asked for; it is the log's once that is durable.
+    trimmed_to: Offset,
     offline: Option<String>,
 }
 
@@ -62,7 +74,7 @@ impl Log {
     /// A log that does not exist yet; the effect makes it.
     pub fn create(id: LogId, name: &str, out: &mut Vec<Effect>) -> Log {
         let mut log = Log::with(id, Checkpoint::empty());
-        let seq = log.change(None);
+        let seq = log.change(Then::Nothing);
         out.push(Effect::Open { log: id, seq, name: String::from(name) });
         log
     }
@@ -84,6 +96,7 @@ impl Log {
     fn with(id: LogId, state: Checkpoint) -> Log {
         let flushed_offset = state.at;
         let end_bytes = state.bytes();
+        let trimmed_to = state.log_start_offset;
         Log {
             id,
             state,
@@ -92,6 +105,7 @@ impl Log {
             tail: VecDeque::new(),
             next_seq: Seq(0),
             pending: VecDeque::new(),
+            trimmed_to,
             offline: None,
         }
     }
@@ -156,20 +170,53 @@ impl Log {
         let size = batch.header.size() as u64;
         let active = self.state.segments.last().expect("a log has an active segment");
         let full = active.bytes > 0 && active.bytes + size > u64::from(segment_bytes);
-        let roll = full.then(|| Box::new(self.state.clone()));
+        let roll = full.then(|| self.checkpoint());
         self.state.fold(&batch.stamped_header(base, leader_epoch), full);
         self.mark_tail(TailMark { offset: base, bytes: self.end_bytes });
         self.end_bytes += size;
         let next = self.state.at;
-        let seq = self.change(Some(next));
+        let seq = self.change(Then::Flushed(next));
         out.push(Effect::Append { log: self.id, seq, offset: base, leader_epoch, batch, sync, roll });
         Appended { base, next }
+    }
+
+    /// Moves the log's start up, durably: it is [`Log::log_start_offset`] once that is done. When nothing is left, a new
+    /// segment begins, so that the active one can go, too.
+    ///
+    /// # Panics
+    /// When the log is offline, or does not reach there.
+    pub fn trim(&mut self, to: Offset, out: &mut Vec<Effect>) {
+        assert!(self.offline.is_none(), "{}: trim of an offline log", self.id);
+        assert!(to <= self.state.at, "{}: trimmed to {to}, past the end {}", self.id, self.state.at);
+        if to <= self.trimmed_to {
+            return;
+        }
+        self.trimmed_to = to;
+        let emptied = to == self.state.at && self.state.segments.last().is_some_and(|active| active.bytes > 0);
+        let roll = emptied.then(|| self.checkpoint());
+        if emptied {
+            self.state.segments.push(Segment { base: to, bytes: 0, max_timestamp: Timestamp(-1) });
+        }
+        let seq = self.change(Then::Starts(to));
+        out.push(Effect::Trim { log: self.id, seq, to, roll });
+    }
+
+    /// The state here, for a roll. Segments are left out: the host knows those that it has.
+    fn checkpoint(&self) -> Box<Checkpoint> {
+        let Checkpoint { at, log_start_offset, epochs, producers, segments: _ } = &self.state;
+        Box::new(Checkpoint {
+            at: *at,
+            log_start_offset: *log_start_offset,
+            epochs: epochs.clone(),
+            producers: producers.clone(),
+            segments: Vec::new(),
+        })
     }
 
     /// Makes a ballot durable; the returned `seq` is ended like any other change.
     pub fn persist(&mut self, ballot: Ballot, out: &mut Vec<Effect>) -> Seq {
         assert!(self.offline.is_none(), "{}: ballot to an offline log", self.id);
-        let seq = self.change(None);
+        let seq = self.change(Then::Nothing);
         out.push(Effect::Persist { log: self.id, seq, ballot });
         seq
     }
@@ -183,9 +230,13 @@ impl Log {
         let mut last = None;
         while let Some(change) = self.pending.pop_front_if(|change| change.seq <= seq) {
             last = Some(change.seq);
-            if let Some(end) = change.end {
-                assert!(end > self.flushed_offset, "{}: flushed {end} after {}", self.id, self.flushed_offset);
-                self.flushed_offset = end;
+            match change.then {
+                Then::Flushed(end) => {
+                    assert!(end > self.flushed_offset, "{}: flushed {end} after {}", self.id, self.flushed_offset);
+                    self.flushed_offset = end;
+                }
+                Then::Starts(start) => self.state.trim(start),
+                Then::Nothing => {}
             }
         }
         assert_eq!(last, Some(seq), "{}: changes end in order, each once", self.id);
@@ -195,7 +246,7 @@ impl Log {
     /// Deletes the log with its files: the last change.
     pub fn remove(&mut self, out: &mut Vec<Effect>) {
         assert!(self.offline.is_none(), "{}: an offline log takes no change", self.id);
-        let seq = self.change(None);
+        let seq = self.change(Then::Nothing);
         out.push(Effect::Remove { log: self.id, seq });
     }
 
@@ -250,10 +301,10 @@ impl Log {
         self.tail.push_back(mark);
     }
 
-    fn change(&mut self, end: Option<Offset>) -> Seq {
+    fn change(&mut self, then: Then) -> Seq {
         let seq = self.next_seq;
         self.next_seq = Seq(seq.0 + 1);
-        self.pending.push_back(Pending { seq, end });
+        self.pending.push_back(Pending { seq, then });
         seq
     }
 

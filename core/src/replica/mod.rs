@@ -12,11 +12,11 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::effect::Effect;
-use crate::ids::{BrokerId, LeaderEpoch, LogId, Offset};
-use crate::log::{Appended, Log, Verdict};
+use crate::ids::{BrokerId, LeaderEpoch, LogId, Offset, ProducerId};
+use crate::log::{Appended, Log, ProducerEntry, Verdict};
 use crate::record::Batch;
 use crate::table::Key;
-use crate::wire::error;
+use crate::wire::{ProducerState, error};
 
 /// Names an entry of the shard's table of waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +40,8 @@ pub struct Replica {
     keeping: Keeping,
     /// The epoch in which this replica leads, if it does.
     leading: Option<LeaderEpoch>,
+    /// The log's end when it began to.
+    led_from: Offset,
     /// The other in-sync replicas and how far each has flushed.
     followers: BTreeMap<BrokerId, Offset>,
     high_watermark: Offset,
@@ -47,6 +49,8 @@ pub struct Replica {
     on_committed: Queue,
     /// Produces that wait for this replica's own disk (acks=1).
     on_flushed: Queue,
+    /// Deletions that wait for a start of the log.
+    on_trimmed: Queue,
     /// Fetches that wait for bytes.
     readers: BTreeSet<WaitId>,
 }
@@ -69,9 +73,11 @@ impl Replica {
             log,
             keeping,
             leading: None,
+            led_from: Offset(0),
             followers: BTreeMap::new(),
             on_committed: Queue::default(),
             on_flushed: Queue::default(),
+            on_trimmed: Queue::default(),
             readers: BTreeSet::new(),
         }
     }
@@ -111,6 +117,20 @@ impl Replica {
         self.keeping
     }
 
+    /// The idempotent producers that its log knows (KIP-664).
+    #[must_use]
+    pub fn producers(&self) -> Vec<ProducerState> {
+        let state = |(id, entry): (&ProducerId, &ProducerEntry)| ProducerState {
+            producer_id: id.0,
+            producer_epoch: i32::from(entry.epoch.0),
+            last_sequence: entry.recent.last().map_or(-1, |batch| batch.last.0),
+            last_timestamp: entry.last_timestamp.0,
+            coordinator_epoch: -1,
+            current_txn_start_offset: -1,
+        };
+        self.log.state().producers.iter().map(state).collect()
+    }
+
     /// Changes how the log is kept from the next append on.
     pub fn keep(&mut self, keeping: Keeping) {
         self.keeping = keeping;
@@ -124,6 +144,7 @@ impl Replica {
         assert!(self.leading.is_none_or(|e| e < epoch), "{}: epoch {epoch} is led twice", self.log.id());
         assert!(self.log.state().last_epoch() <= epoch, "{}: epoch {epoch} is older than the log", self.log.id());
         self.leading = Some(epoch);
+        self.led_from = self.log.log_end_offset();
         self.followers = followers.map(|b| (b, Offset(0))).collect();
     }
 
@@ -138,8 +159,16 @@ impl Replica {
     pub fn abandon(&mut self) -> Vec<WaitId> {
         let mut waits = self.on_committed.pop_reached(Offset(i64::MAX));
         waits.extend(self.on_flushed.pop_reached(Offset(i64::MAX)));
+        waits.extend(self.on_trimmed.pop_reached(Offset(i64::MAX)));
         waits.extend(core::mem::take(&mut self.readers));
         waits
+    }
+
+    /// Whether the high watermark says as much as any earlier leader's did (KIP-207): until then the end that consumers
+    /// see would fall.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.high_watermark >= self.led_from
     }
 
     /// Whether requests may act on it: it is online and leads (in the epoch that the client knows, unless that is -1;
@@ -175,6 +204,40 @@ impl Replica {
             }
             Verdict::Refuse(code) => Attempt::Refused(code),
         }
+    }
+
+    /// Begins to delete what is below an offset, -1 for the high watermark; gives where the log will start.
+    ///
+    /// # Errors
+    /// Kafka's error code.
+    pub fn delete_below(&mut self, to: Offset, out: &mut Vec<Effect>) -> Result<Offset, i16> {
+        self.serves(LeaderEpoch(-1))?;
+        let to = if to == Offset(-1) { self.high_watermark } else { to };
+        if to < Offset(0) || to > self.high_watermark {
+            return Err(error::OFFSET_OUT_OF_RANGE);
+        }
+        self.log.trim(to, out);
+        Ok(to)
+    }
+
+    /// Wakes a deletion when the log starts there.
+    pub fn wake_at_start(&mut self, start: Offset, wait: WaitId) {
+        self.on_trimmed.insert(start, wait);
+    }
+
+    /// A deletion gave up waiting.
+    pub fn unwake_at_start(&mut self, start: Offset, wait: WaitId) {
+        self.on_trimmed.remove(start, wait);
+    }
+
+    /// The log's start may have moved: gives the waits that this may end. A fetch that waits below it has an error to
+    /// hear.
+    pub fn started_later(&mut self) -> Vec<WaitId> {
+        let mut due = self.on_trimmed.pop_reached(self.log.log_start_offset());
+        if !due.is_empty() {
+            due.extend(self.readers.iter().copied());
+        }
+        due
     }
 
     /// What every in-sync replica holds as durably as asked.
@@ -254,7 +317,7 @@ impl Replica {
     }
 }
 
-/// Produces by the offset that they wait for, lowest first. Nearly all come in that order.
+/// Waits by the offset that they wait for, lowest first. Nearly all come in that order.
 #[derive(Debug, Default)]
 struct Queue(VecDeque<(Offset, WaitId)>);
 

@@ -1,12 +1,15 @@
 //! A client request that is answered from several places: its parts go to the shards that own the logs, its answer is
 //! put together here, in the request's order.
 
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::effect::{FetchPart, FetchResult, ListPart, ListResult, ProducePart, ProduceResult, Range};
 use crate::ids::{ConnectionId, LeaderEpoch, LogId, Offset, ShardIndex, Timestamp};
 use crate::metadata::Image;
 use crate::session::fetch::{FetchSessions, InSession};
+use crate::session::logs::LogsAnswer;
 use crate::session::{Ending, Slot};
 use crate::wire::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, ListOffsetsPartition,
@@ -17,6 +20,10 @@ use crate::wire::{
 
 /// The most bytes that one fetch answers, as in Kafka (`fetch.max.bytes` of a broker).
 const MAX_FETCH_BYTES: i32 = 57_671_680;
+/// `IsolationLevel`.
+const READ_UNCOMMITTED: i8 = 0;
+/// `IsolationLevel`.
+const READ_COMMITTED: i8 = 1;
 
 /// Where a part stands in the answer: topic and partition, by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +79,8 @@ pub enum Kind {
     Fetch(FetchGather),
     /// A list-offsets.
     ListOffsets(ListOffsetsResponse),
+    /// A request about logs themselves.
+    Logs(LogsAnswer),
     /// An admin request: the one answer is it.
     Relay,
     /// A metadata request whose topics are being created: presented again when they are.
@@ -90,7 +99,7 @@ pub struct FetchGather {
     readable: Vec<(usize, u32)>,
 }
 
-fn find(image: &Image, topic: TopicRef<'_>, partition: i32) -> Result<LogId, i16> {
+pub(super) fn find(image: &Image, topic: TopicRef<'_>, partition: i32) -> Result<LogId, i16> {
     let (name, unknown) = match topic {
         TopicRef::Name(name) => (Some(name), error::UNKNOWN_TOPIC_OR_PARTITION),
         TopicRef::Id(id) => (image.name(id), error::UNKNOWN_TOPIC_ID),
@@ -261,11 +270,16 @@ fn reach(ranges: &[Range], max_bytes: u32) -> u32 {
 pub fn list_offsets(image: &Image, request: ListOffsetsRequest) -> (Vec<(Place, ListPart)>, ListOffsetsResponse) {
     let mut parts = Vec::new();
     let mut response = ListOffsetsResponse::default();
+    let named = request.topics.iter().flat_map(|t| t.partitions.iter().map(|p| (t.name.clone(), p.partition_index)));
+    let mut times: BTreeMap<(String, i32), usize> = BTreeMap::new();
+    named.for_each(|partition| *times.entry(partition).or_default() += 1);
+    let level = request.isolation_level;
     for (t, topic) in request.topics.into_iter().enumerate() {
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for (p, asked) in topic.partitions.iter().enumerate() {
             let mut answer = no_offset(asked.partition_index);
-            match check_list(image, &topic.name, &topic.partitions[..p], asked, request.lowest_timestamp) {
+            let once = times.get(&(topic.name.clone(), asked.partition_index)) == Some(&1);
+            match check_list(image, &topic.name, once, asked, request.lowest_timestamp, level) {
                 Ok(part) => parts.push((Place { topic: t, partition: p }, part)),
                 Err(code) => answer.error_code = code,
             }
@@ -279,11 +293,12 @@ pub fn list_offsets(image: &Image, request: ListOffsetsRequest) -> (Vec<(Place, 
 fn check_list(
     image: &Image,
     topic: &str,
-    before: &[ListOffsetsPartition],
+    once: bool,
     asked: &ListOffsetsPartition,
     lowest: i64,
+    isolation_level: i8,
 ) -> Result<ListPart, i16> {
-    if before.iter().any(|b| b.partition_index == asked.partition_index) {
+    if !once || !matches!(isolation_level, READ_UNCOMMITTED | READ_COMMITTED) {
         return Err(error::INVALID_REQUEST);
     }
     if asked.timestamp < lowest {
@@ -292,6 +307,7 @@ fn check_list(
     Ok(ListPart {
         log: find(image, TopicRef::Name(topic), asked.partition_index)?,
         current_leader_epoch: LeaderEpoch(asked.current_leader_epoch),
+        committed_only: isolation_level == READ_COMMITTED,
         timestamp: Timestamp(asked.timestamp),
     })
 }

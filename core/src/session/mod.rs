@@ -2,6 +2,7 @@
 
 pub mod fetch;
 pub mod gather;
+pub mod logs;
 pub mod metadata;
 
 use alloc::collections::VecDeque;

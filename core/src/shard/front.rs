@@ -5,13 +5,15 @@ use alloc::vec::Vec;
 use core::mem;
 
 use super::{Origin, Shard, Step};
-use crate::effect::{Answer, Call, Effect, FetchPart, ListPart, ProducePart};
+use crate::effect::{Answer, Call, DeletePart, DescribePart, Effect, EpochPart, FetchPart, ListPart, ProducePart};
 use crate::ids::{ConnectionId, Correlation, LogId, ShardIndex};
 use crate::session::gather::{self, Gather, Kind, Place, Question};
+use crate::session::logs::{self, LogsAnswer};
 use crate::session::{Ending, Slot, metadata};
 use crate::table::Key;
 use crate::wire::{
-    AdminRequest, FetchRequest, FetchResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, MetadataRequest,
+    AdminRequest, DeleteRecordsRequest, DescribeLogDirsRequest, DescribeProducersRequest, FetchRequest, FetchResponse,
+    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
     ProduceRequest, Request, Response, error,
 };
 
@@ -38,6 +40,10 @@ impl Shard {
             Request::Produce(r) => self.produce_request(conn, slot, r, step),
             Request::Fetch(r) => self.fetch_request(conn, slot, r, step),
             Request::ListOffsets(r) => self.list_request(conn, slot, r, step),
+            Request::DeleteRecords(r) => self.delete_request(conn, slot, r, step),
+            Request::OffsetForLeaderEpoch(r) => self.epochs_request(conn, slot, r, step),
+            Request::DescribeLogDirs(r) => self.log_dirs_request(conn, slot, &r, step),
+            Request::DescribeProducers(r) => self.producers_request(conn, slot, r, step),
             Request::InitProducerId(r) => self.init_producer_id(conn, slot, &r, step),
             Request::CreateTopics(r) => self.relay(conn, slot, AdminRequest::CreateTopics(r), step),
             Request::DeleteTopics(r) => self.relay(conn, slot, AdminRequest::DeleteTopics(r), step),
@@ -108,6 +114,61 @@ impl Shard {
         self.gather(conn, slot, Kind::ListOffsets(response), calls.collect(), step);
     }
 
+    fn delete_request(&mut self, conn: ConnectionId, slot: Slot, request: DeleteRecordsRequest, step: &mut Step<'_>) {
+        let timeout_ms = request.timeout_ms;
+        let (parts, answer) = logs::delete_records(&self.image, request);
+        let calls = by_owner(parts, self.config.shards, |part: &DeletePart| part.log);
+        let calls = calls.map(|(to, places, parts)| (to, places, Call::DeleteRecords { timeout_ms, parts }));
+        self.gather(conn, slot, Kind::Logs(answer), calls.collect(), step);
+    }
+
+    fn epochs_request(
+        &mut self,
+        conn: ConnectionId,
+        slot: Slot,
+        request: OffsetForLeaderEpochRequest,
+        step: &mut Step<'_>,
+    ) {
+        let (parts, answer) = logs::epoch_ends(&self.image, request);
+        let calls = by_owner(parts, self.config.shards, |part: &EpochPart| part.log);
+        let calls = calls.map(|(to, places, parts)| (to, places, Call::EpochEnds { parts }));
+        self.gather(conn, slot, Kind::Logs(answer), calls.collect(), step);
+    }
+
+    fn log_dirs_request(
+        &mut self,
+        conn: ConnectionId,
+        slot: Slot,
+        request: &DescribeLogDirsRequest,
+        step: &mut Step<'_>,
+    ) {
+        let described = logs::log_dirs(&self.image, self.config.broker, &self.config.log_dir, request);
+        self.describe_request(conn, slot, described, step);
+    }
+
+    fn producers_request(
+        &mut self,
+        conn: ConnectionId,
+        slot: Slot,
+        request: DescribeProducersRequest,
+        step: &mut Step<'_>,
+    ) {
+        let described = logs::producers(&self.image, request);
+        self.describe_request(conn, slot, described, step);
+    }
+
+    fn describe_request(
+        &mut self,
+        conn: ConnectionId,
+        slot: Slot,
+        (parts, answer): (Vec<(Place, DescribePart)>, LogsAnswer),
+        step: &mut Step<'_>,
+    ) {
+        let calls = by_owner(parts, self.config.shards, |part: &DescribePart| part.log);
+        let calls = calls.map(|(to, places, parts)| (to, places, Call::Describe { parts }));
+        self.gather(conn, slot, Kind::Logs(answer), calls.collect(), step);
+    }
+
     /// Asks all that a request needs. All questions are open before the first is answered.
     fn gather(
         &mut self,
@@ -162,6 +223,7 @@ impl Shard {
             (Kind::ListOffsets(response), Answer::ListOffsets(results)) => {
                 asked.places.iter().zip(&results).for_each(|(at, result)| gather::listed(response, *at, result));
             }
+            (Kind::Logs(logs), answer) => logs.put(&asked.places, answer),
             (Kind::Relay, Answer::Admin(response)) => {
                 let (conn, slot) = (gather.conn, gather.slot);
                 self.gathers.remove(id);
@@ -204,6 +266,7 @@ impl Shard {
                 self.finish(conn, slot, ending, step);
             }
             Kind::ListOffsets(response) => self.finish(conn, slot, Response::from(response), step),
+            Kind::Logs(answer) => self.finish(conn, slot, Response::from(answer), step),
             // Presented again; what could not be created is answered as missing.
             Kind::Metadata(request) => self.metadata(conn, slot, request, step),
             Kind::Relay => unreachable!("a relayed answer ends its request"),

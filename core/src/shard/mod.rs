@@ -1,12 +1,14 @@
 //! Everything that one core of one broker decides: [`Shard::step`] is the one way in and out.
 //!
 //! Only routes: rules of Kafka live in the modules below. `front` takes client requests apart, `owner` serves the logs
-//! of this shard to whoever asks (its own connections or another shard, in the same words), `control` runs the metadata
-//! quorum and the controller on shard 0, `waits` holds what is to be answered later.
+//! of this shard to whoever asks (its own connections or another shard, in the same words), `retain` moves their starts and
+//! describes them, `control` runs the metadata quorum and the controller on shard 0, `waits` holds what is to be answered
+//! later.
 
 mod control;
 mod front;
 mod owner;
+mod retain;
 mod waits;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -326,6 +328,9 @@ impl Shard {
             Call::Fetch { min_bytes, max_wait_ms, parts } => self.fetch(origin, min_bytes, max_wait_ms, parts, step),
             Call::Settle { fetch } => self.settle(origin, fetch, step),
             Call::ListOffsets { parts } => self.list_offsets(origin, parts, step),
+            Call::DeleteRecords { timeout_ms, parts } => self.delete_records(origin, timeout_ms, parts, step),
+            Call::EpochEnds { parts } => self.epoch_ends(origin, &parts, step),
+            Call::Describe { parts } => self.describe(origin, &parts, step),
             Call::Admin(request) => self.ask_controller(origin, crate::controller::Command::Admin(request), step),
             Call::AllocateProducerIds => {
                 let broker = self.config.broker;
@@ -360,6 +365,7 @@ impl Shard {
             self.metadata_done(seq, step);
         } else {
             self.advance(log, step);
+            self.started_later(log, step);
         }
     }
 

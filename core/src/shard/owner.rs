@@ -209,6 +209,7 @@ impl Shard {
                     self.end_produce(id, step);
                 }
             }
+            Some(Wait::Delete(_)) => self.wake_delete(id, step),
             Some(Wait::Fetch(_)) => self.wake_fetch(id, step),
             Some(Wait::List(_)) | None => {}
         }
@@ -249,6 +250,7 @@ impl Shard {
                 }
                 self.end_produce(id, step);
             }
+            Some(Wait::Delete(_)) => self.expire_delete(id, step),
             Some(Wait::Fetch(_)) => self.end_fetch(id, step),
             Some(Wait::List(_)) | None => {}
         }
@@ -256,7 +258,7 @@ impl Shard {
 }
 
 /// The error of a log that is not here: its topic is no more, or another broker's.
-fn absent(image: &Image, log: LogId) -> i16 {
+pub(super) fn absent(image: &Image, log: LogId) -> i16 {
     let known = image.partition(log).is_some();
     if known { error::NOT_LEADER_OR_FOLLOWER } else { error::UNKNOWN_TOPIC_OR_PARTITION }
 }
@@ -295,7 +297,12 @@ fn list(replica: &Replica, part: &ListPart) -> Listing {
         return Listing::At(unlisted(code));
     }
     let state = replica.log().state();
-    let upto = replica.high_watermark();
+    let upto = if part.committed_only { replica.last_stable_offset() } else { replica.high_watermark() };
+    let looks_at_end =
+        part.timestamp.0 >= 0 || matches!(part.timestamp.0, list_offsets::LATEST | list_offsets::MAX_TIMESTAMP);
+    if looks_at_end && !replica.is_settled() {
+        return Listing::At(unlisted(error::OFFSET_NOT_AVAILABLE));
+    }
     let at = |offset: Offset, leader_epoch| Listing::At(ListResult { offset, leader_epoch, ..unlisted(error::NONE) });
     match part.timestamp.0 {
         list_offsets::LATEST => at(upto, replica.leading().unwrap_or(LeaderEpoch(-1))),

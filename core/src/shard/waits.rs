@@ -40,9 +40,19 @@ pub(super) struct ListWait {
     pub(super) open: BTreeMap<Ticket, usize>,
 }
 
+/// A delete-records whose starts are not durable yet.
+#[derive(Debug)]
+pub(super) struct DeleteWait {
+    pub(super) origin: Origin,
+    pub(super) results: Vec<Result<Offset, i16>>,
+    /// Which results are not final: position, log, its start to be.
+    pub(super) open: Vec<(usize, LogId, Offset)>,
+}
+
 #[derive(Debug)]
 pub(super) enum Wait {
     Produce(ProduceWait),
+    Delete(DeleteWait),
     Fetch(FetchWait),
     List(ListWait),
 }
@@ -75,7 +85,7 @@ impl Waits {
     pub(super) fn park(&mut self, wait: Wait, deadline: Option<Instant>) {
         let id = self.next_id();
         match &wait {
-            Wait::Produce(_) => {}
+            Wait::Produce(_) | Wait::Delete(_) => {}
             Wait::Fetch(fetch) => {
                 self.fetches.insert(fetch.origin, id);
             }
@@ -106,7 +116,7 @@ impl Waits {
             }
         }
         match &wait {
-            Wait::Produce(_) => {}
+            Wait::Produce(_) | Wait::Delete(_) => {}
             Wait::Fetch(fetch) => {
                 self.fetches.remove(&fetch.origin);
             }

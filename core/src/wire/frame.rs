@@ -12,9 +12,11 @@ use super::schema;
 use super::table::Message;
 use super::{
     ApiVersionsRequest, ApiVersionsResponse, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
-    CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, FetchRequest, FetchResponse,
-    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    MetadataResponse, ProduceRequest, ProduceResponse,
+    CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeProducersRequest, DescribeProducersResponse, FetchRequest,
+    FetchResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
+    MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest,
+    ProduceResponse,
 };
 
 /// An API that is spoken.
@@ -166,10 +168,20 @@ apis! {
     CreateTopics = 19, advertised 2, served 2..=7, flexible 5, CreateTopicsRequest, CreateTopicsResponse;
     /// Delete topics.
     DeleteTopics = 20, advertised 1, served 1..=6, flexible 4, DeleteTopicsRequest, DeleteTopicsResponse;
+    /// Delete records.
+    DeleteRecords = 21, advertised 0, served 0..=2, flexible 2, DeleteRecordsRequest, DeleteRecordsResponse;
     /// A producer id.
     InitProducerId = 22, advertised 0, served 0..=5, flexible 2, InitProducerIdRequest, InitProducerIdResponse;
+    /// Where leader epochs end.
+    OffsetForLeaderEpoch = 23, advertised 2, served 2..=4, flexible 4, OffsetForLeaderEpochRequest,
+        OffsetForLeaderEpochResponse;
+    /// How large logs are.
+    DescribeLogDirs = 35, advertised 1, served 1..=5, flexible 2, DescribeLogDirsRequest, DescribeLogDirsResponse;
     /// Give topics more partitions.
     CreatePartitions = 37, advertised 0, served 0..=3, flexible 2, CreatePartitionsRequest, CreatePartitionsResponse;
+    /// Which producers logs know.
+    DescribeProducers = 61, advertised 0, served 0..=0, flexible 0, DescribeProducersRequest,
+        DescribeProducersResponse;
 }
 
 /// A request as it arrived.

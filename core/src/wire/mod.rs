@@ -11,13 +11,17 @@ mod codec;
 mod common;
 mod create_partitions;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
+mod describe_log_dirs;
+mod describe_producers;
 pub mod error;
 mod fetch;
 mod frame;
 mod init_producer_id;
 pub mod list_offsets;
 mod metadata;
+mod offset_for_leader_epoch;
 mod produce;
 mod records;
 pub mod schema;
@@ -37,7 +41,19 @@ pub use create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs, CreatableTopicResult,
     CreateTopicsRequest, CreateTopicsResponse,
 };
+pub use delete_records::{
+    DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
+    DeleteRecordsTopic, DeleteRecordsTopicResult,
+};
 pub use delete_topics::{DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
+pub use describe_log_dirs::{
+    DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
+    DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+pub use describe_producers::{
+    DescribeProducersPartition, DescribeProducersRequest, DescribeProducersResponse, DescribeProducersTopic,
+    DescribeProducersTopicResult, ProducerState,
+};
 pub use fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
     FetchableTopicResponse, ForgottenTopic, PartitionData, Records, ReplicaState, SnapshotId,
@@ -54,6 +70,10 @@ pub use list_offsets::{
 pub use metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic, OPERATIONS_NOT_ASKED,
+};
+pub use offset_for_leader_epoch::{
+    EpochEnd, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
+    OffsetForLeaderTopic, OffsetForLeaderTopicResult,
 };
 pub use produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,

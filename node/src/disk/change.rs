@@ -12,6 +12,7 @@ use super::segment::{LogRef, Marks};
 use super::small;
 use crate::host::{Disk, Op};
 use klamm_core::ids::Offset;
+use klamm_core::log::Checkpoint;
 use klamm_core::record::Header;
 use std::io;
 
@@ -34,7 +35,7 @@ impl<D: Disk> Logs<D> {
             Change::Append(_) => unreachable!("appends are committed in groups"),
             Change::Open { .. } => self.make(log).await,
             Change::Truncate { to, .. } => self.truncate(log, *to).await,
-            Change::Trim { to, .. } => self.trim(log, *to).await,
+            Change::Trim { to, roll, .. } => self.trim(log, *to, roll.as_deref()).await,
             Change::Remove { .. } => self.unmake(log).await,
             Change::Persist { ballot, .. } => {
                 let folder = log.borrow().folder.clone();
@@ -187,8 +188,11 @@ impl<D: Disk> Logs<D> {
         Ok(file)
     }
 
-    /// Moves the log's start; whole segments below it go, but never the active one.
-    async fn trim(&self, log: &LogRef<D::File>, to: Offset) -> io::Result<()> {
+    /// Moves the log's start; whole segments below it go, but never the active one: `roll` begins another one first.
+    async fn trim(&self, log: &LogRef<D::File>, to: Offset, roll: Option<&Checkpoint>) -> io::Result<()> {
+        if let Some(state) = roll {
+            self.roll(log, state.clone(), true).await?;
+        }
         self.rested(log).await?;
         if to > log.borrow().marks.log_start_offset {
             self.begin_at(log, to).await?;

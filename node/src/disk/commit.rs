@@ -50,6 +50,8 @@ pub(super) enum Change {
     Trim {
         seq: Seq,
         to: Offset,
+        /// Begins a segment first.
+        roll: Option<Box<Checkpoint>>,
     },
     Remove {
         seq: Seq,
@@ -259,7 +261,7 @@ impl<D: Disk> Logs<D> {
 
     /// Begins a segment. With `sync` the old one is durable, and a crash knows of the new one, before this returns;
     /// else that is a chore.
-    async fn roll(&self, log: &LogRef<D::File>, state: Checkpoint, sync: bool) -> io::Result<()> {
+    pub(super) async fn roll(&self, log: &LogRef<D::File>, state: Checkpoint, sync: bool) -> io::Result<()> {
         self.rested(log).await?;
         let (state, old, path) = {
             let it = log.borrow();

@@ -112,7 +112,7 @@ impl<D: Disk> Logs<D> {
                 }
             }
             Effect::Truncate { log, seq, to } => (log, Change::Truncate { seq, to }),
-            Effect::Trim { log, seq, to } => (log, Change::Trim { seq, to }),
+            Effect::Trim { log, seq, to, roll } => (log, Change::Trim { seq, to, roll }),
             Effect::Remove { log, seq } => (log, Change::Remove { seq }),
             Effect::Persist { log, seq, ballot } => (log, Change::Persist { seq, ballot }),
             Effect::Read { .. }

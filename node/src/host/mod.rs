@@ -409,6 +409,9 @@ fn ranges_of(answer: &mut Answer) -> impl Iterator<Item = &mut Range> {
         Answer::Produce(_)
         | Answer::FetchProgress { .. }
         | Answer::ListOffsets(_)
+        | Answer::DeleteRecords(_)
+        | Answer::EpochEnds(_)
+        | Answer::Describe(_)
         | Answer::Admin(_)
         | Answer::ProducerIds(_) => &mut [],
     };

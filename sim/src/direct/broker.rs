@@ -91,6 +91,7 @@ impl Broker {
             advertised: ("klamm".into(), 9092),
             crc: checksum,
             seed: params.dice.bits("shard seed", life),
+            log_dir: "/direct".into(),
             configs: [
                 ("num.partitions".into(), params.default_partitions.to_string()),
                 ("log.segment.bytes".into(), params.segment_bytes.to_string()),

@@ -66,7 +66,7 @@ impl Digest {
                 self.feed(&[22, name(log), seq.0, offset, epoch, u64::from(batch.header.crc)]);
             }
             Effect::Truncate { log, seq, to } => self.feed(&[23, name(log), seq.0, to.0 as u64]),
-            Effect::Trim { log, seq, to } => self.feed(&[24, name(log), seq.0, to.0 as u64]),
+            Effect::Trim { log, seq, to, .. } => self.feed(&[24, name(log), seq.0, to.0 as u64]),
             Effect::Remove { log, seq } => self.feed(&[25, name(log), seq.0]),
             Effect::Persist { log, seq, ballot } => self.feed(&[26, name(log), seq.0, ballot.epoch.0 as u64]),
             Effect::Read { ticket, log, .. } => self.feed(&[27, ticket.0, name(log)]),
@@ -104,6 +104,12 @@ impl Digest {
             }
             Call::Settle { fetch } => self.feed(&[43, fetch.request, u64::from(fetch.question)]),
             Call::ListOffsets { parts } => self.feed(&[44, parts.len() as u64]),
+            Call::DeleteRecords { parts, .. } => {
+                self.feed(&[48]);
+                parts.iter().for_each(|p| self.feed(&[name(&p.log), p.to.0 as u64]));
+            }
+            Call::EpochEnds { parts } => self.feed(&[49, parts.len() as u64]),
+            Call::Describe { parts } => self.feed(&[50, parts.len() as u64]),
             Call::Admin(request) => self.feed(&[45, asked(request)]),
             Call::AllocateProducerIds => self.feed(&[46]),
             Call::ImageAt { upto } => self.feed(&[47, upto.0 as u64]),
@@ -128,6 +134,12 @@ impl Digest {
                 self.feed(&[54]);
                 results.iter().for_each(|r| self.feed(&[r.error as u64, r.offset.0 as u64]));
             }
+            Answer::DeleteRecords(results) => {
+                self.feed(&[57]);
+                results.iter().for_each(|r| self.feed(&[r.map_or_else(|code| code as u64, |start| start.0 as u64)]));
+            }
+            Answer::EpochEnds(results) => self.feed(&[58, results.len() as u64]),
+            Answer::Describe(results) => self.feed(&[59, results.len() as u64]),
             Answer::Admin(response) => self.feed(&[55, outcome(response)]),
             Answer::ProducerIds(block) => self.feed(&[56, block.map_or(u64::MAX, |(first, _)| first as u64)]),
         }
@@ -164,6 +176,10 @@ fn size(request: &Request) -> u64 {
         Request::DeleteTopics(r) => r.topics.len(),
         Request::CreatePartitions(r) => r.topics.len(),
         Request::Metadata(r) => r.topics.as_ref().map_or(0, Vec::len),
+        Request::DeleteRecords(r) => r.topics.iter().map(|t| t.partitions.len()).sum(),
+        Request::OffsetForLeaderEpoch(r) => r.topics.iter().map(|t| t.partitions.len()).sum(),
+        Request::DescribeLogDirs(r) => r.topics.as_ref().map_or(0, Vec::len),
+        Request::DescribeProducers(r) => r.topics.len(),
         Request::ApiVersions(_) | Request::UnsupportedApiVersions | Request::InitProducerId(_) => 0,
     };
     parts as u64 * 256 + request.key() as u64
@@ -186,6 +202,14 @@ fn outcome(response: &Response) -> u64 {
         Response::ListOffsets(r) => {
             fold(&mut r.topics.iter().flat_map(|t| &t.partitions).map(|p| p.offset as u64 ^ code(p.error_code)))
         }
+        Response::DeleteRecords(r) => {
+            fold(&mut r.topics.iter().flat_map(|t| &t.partitions).map(|p| p.low_watermark as u64 ^ code(p.error_code)))
+        }
+        Response::OffsetForLeaderEpoch(r) => {
+            fold(&mut r.topics.iter().flat_map(|t| &t.partitions).map(|p| p.end_offset as u64 ^ code(p.error_code)))
+        }
+        Response::DescribeLogDirs(r) => r.results.len() as u64,
+        Response::DescribeProducers(r) => r.topics.len() as u64,
         Response::CreateTopics(r) => fold(&mut r.topics.iter().map(|t| code(t.error_code))),
         Response::DeleteTopics(r) => fold(&mut r.responses.iter().map(|t| code(t.error_code))),
         Response::CreatePartitions(r) => fold(&mut r.results.iter().map(|t| code(t.error_code))),

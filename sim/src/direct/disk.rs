@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 use klamm_core::effect::{Effect, Input, Lookup, Query};
 use klamm_core::ids::{LogId, Offset, Seq, ShardIndex, Timestamp};
-use klamm_core::log::{Ballot, Checkpoint, Found};
+use klamm_core::log::{Ballot, Checkpoint, Found, Segment};
 use klamm_core::record::{self, Header};
 use klamm_core::rng::mix;
 
@@ -29,6 +29,7 @@ struct Stored {
 enum Change {
     Open,
     Append { sync: bool },
+    Trim(Offset),
     Persist(Ballot),
     Remove,
 }
@@ -53,6 +54,10 @@ struct Log {
     durable: usize,
     /// In the page cache, and on the device.
     ballot: (Option<Ballot>, Option<Ballot>),
+    /// Where it starts, on the device.
+    start: Offset,
+    /// A segment that a trim of everything began.
+    begun: Option<Offset>,
     queue: VecDeque<(Seq, Change)>,
     /// The group that is under way; its first ones of `queue`.
     underway: usize,
@@ -120,8 +125,17 @@ impl Disk {
                 let it = self.logs.get_mut(&log).expect("an append goes to a log that exists");
                 assert_eq!(it.end(it.batches.len()), offset, "{log}: an append goes to its end");
                 self.tally.rolls += u64::from(roll.is_some());
-                it.batches.push(Stored { header, bytes, opens: roll.is_some() });
+                it.batches.push(Stored { header, bytes, opens: roll.is_some() || it.begun == Some(offset) });
                 (log, seq, Change::Append { sync })
+            }
+            Effect::Trim { log, seq, to, roll } => {
+                let it = self.logs.get_mut(&log).expect("a trim is one of a log that exists");
+                assert!(to <= it.end(it.batches.len()), "{log}: trimmed to {to}, past its end");
+                if let Some(state) = roll {
+                    assert_eq!(state.at, it.end(it.batches.len()), "{log}: a roll begins at its end");
+                    it.begun = Some(state.at);
+                }
+                (log, seq, Change::Trim(to))
             }
             Effect::Persist { log, seq, ballot } => (log, seq, Change::Persist(ballot)),
             Effect::Remove { log, seq } => (log, seq, Change::Remove),
@@ -201,6 +215,11 @@ impl Disk {
             if power && it.exists == Reach::Cache {
                 it.exists = if dice.one_in("name kept", key, 2) { Reach::Device } else { Reach::Nowhere };
             }
+            // A trim that is under way is made, or not; those behind it are not.
+            if let Some(to) = it.trim_underway().filter(|_| dice.one_in("trimmed", key, 2)) {
+                it.trim(to);
+            }
+            it.begun = it.begun.filter(|begun| *begun <= it.start);
             if let Some(ballot) = it.ballot_underway().filter(|_| dice.one_in("voted", key, 2)) {
                 it.ballot.0 = Some(ballot);
             }
@@ -267,17 +286,21 @@ impl Disk {
     /// Answers a look-up.
     pub(super) fn look_up(&self, id: LogId, query: &Query) -> Lookup {
         // The first record since a time, in the first batch that has any.
+        let start = self.logs.get(&id).map_or(Offset(0), |it| it.start);
         let since = |at: Timestamp, upto: Offset| {
-            let batch = self.batches(id, Offset(0), upto).find(|b| b.header.max_timestamp >= at)?;
-            let mut records = record::records(&batch.bytes).map(|r| r.expect("as appended"));
-            let found = records.find(|r| r.timestamp >= at)?;
-            Some((found.offset, found.timestamp, batch.header.leader_epoch))
+            self.batches(id, start, upto).find_map(|batch| {
+                let mut records = record::records(&batch.bytes).map(|r| r.expect("as appended"));
+                let found = records.find(|r| r.timestamp >= at && r.offset >= start)?;
+                Some((found.offset, found.timestamp, batch.header.leader_epoch))
+            })
         };
         match *query {
             Query::Batches { from, upto, max_bytes } => Lookup::Batches(self.read(id, from, upto, max_bytes).0),
             Query::Timestamp { at, upto } => Lookup::Record(since(at, upto)),
             Query::MaxTimestamp { upto } => {
-                let newest = self.batches(id, Offset(0), upto).map(|b| b.header.max_timestamp).max();
+                let readable = self.batches(id, start, upto).flat_map(|b| record::records(&b.bytes));
+                let readable = readable.map(|r| r.expect("as appended")).filter(|r| r.offset >= start);
+                let newest = readable.map(|r| r.timestamp).max();
                 Lookup::Record(newest.and_then(|at| since(at, upto)))
             }
         }
@@ -319,6 +342,8 @@ impl Log {
             written: 0,
             durable: 0,
             ballot: (None, None),
+            start: Offset(0),
+            begun: None,
             queue: VecDeque::new(),
             underway: 0,
             dead: None,
@@ -341,6 +366,10 @@ impl Log {
         self.group().find_map(|c| if let Change::Persist(ballot) = c { Some(ballot) } else { None })
     }
 
+    fn trim_underway(&self) -> Option<Offset> {
+        self.group().find_map(|c| if let Change::Trim(to) = c { Some(to) } else { None })
+    }
+
     /// The offset after the first `n` batches.
     fn end(&self, n: usize) -> Offset {
         n.checked_sub(1).map_or(Offset(0), |last| self.batches[last].header.next_offset())
@@ -358,15 +387,29 @@ impl Log {
         if let Some(ballot) = self.ballot_underway().filter(|_| !half) {
             self.ballot = (Some(ballot), if synced { Some(ballot) } else { self.ballot.1 });
         }
+        if let Some(to) = self.trim_underway().filter(|_| !half) {
+            self.trim(to);
+        }
         self.written += written;
         if synced && appends > 0 {
             self.durable = self.written;
         }
     }
 
+    /// A log does not start after what a crash leaves of it.
+    fn trim(&mut self, to: Offset) {
+        self.start = self.start.max(to);
+        let below = self.batches[..self.written].partition_point(|b| b.header.base_offset < self.start);
+        self.durable = self.durable.max(below);
+    }
+
     fn folded(&self) -> Checkpoint {
         let mut state = Checkpoint::empty();
         self.batches.iter().for_each(|b| state.fold(&b.header, b.opens));
+        if self.begun == Some(state.at) && state.segments.last().is_some_and(|active| active.base < state.at) {
+            state.segments.push(Segment { base: state.at, bytes: 0, max_timestamp: Timestamp(-1) });
+        }
+        state.trim(self.start);
         state
     }
 }

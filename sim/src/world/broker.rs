@@ -168,6 +168,7 @@ impl Site {
             advertised: (BROKER.to_owned(), PORT),
             crc: klamm::crc32c,
             seed,
+            log_dir: "/simulated".to_owned(),
             configs: [("log.segment.bytes".to_owned(), self.parameters.segment_bytes.to_string())].into(),
         }
     }

@@ -191,7 +191,7 @@ async fn read_while(change: Change, count: i64, directory: PathBuf, driver: Driv
     change.happen(&mut store, count).await;
     got.clear();
     let end = client.read_to_end(&mut got).await;
-    let sent: io::Result<()> = sending.await.unwrap();
+    let sent = sending.await.unwrap();
     assert!(got.len() <= want.len(), "{change:?}: more than was leased");
     let differs = got.iter().zip(&want).position(|(got, want)| got != want);
     assert_eq!(differs, None, "{change:?}: the reader got other bytes, of {} in all", want.len());

@@ -4,6 +4,8 @@ pub mod bench;
 pub mod cli;
 pub mod disk;
 pub mod host;
+pub mod http;
+pub mod meter;
 pub mod net;
 
 /// CRC-32C (Castagnoli), the checksum of record batches.

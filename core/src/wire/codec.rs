@@ -193,6 +193,8 @@ pub(crate) trait Field: Sized {
     const LEAST: usize;
     fn decode(r: &mut Reader, form: Form) -> Result<Self, Malformed>;
     fn encode(&self, w: &mut Writer, form: Form);
+    /// Shows every error code that it holds, as the field of this name.
+    fn errors(&self, _field: &str, _seen: &mut dyn FnMut(i16)) {}
 }
 
 macro_rules! fixed {
@@ -207,6 +209,11 @@ macro_rules! fixed {
             }
             fn encode(&self, w: &mut Writer, _: Form) {
                 w.out.extend_from_slice(&self.to_be_bytes());
+            }
+            fn errors(&self, field: &str, seen: &mut dyn FnMut(i16)) {
+                if field == "error_code" {
+                    seen(*self as i16);
+                }
             }
         }
     )*};
@@ -249,6 +256,7 @@ pub(crate) trait Lengthed: Sized {
     fn len(&self) -> usize;
     fn decode_body(r: &mut Reader, len: usize, form: Form) -> Result<Self, Malformed>;
     fn encode_body(&self, w: &mut Writer, form: Form);
+    fn errors_within(&self, _seen: &mut dyn FnMut(i16)) {}
 }
 
 impl Lengthed for String {
@@ -293,6 +301,9 @@ impl Lengthed for Bytes {
 impl<T: Field> Lengthed for Vec<T> {
     const TYPE: Type = Type::Array(&T::TYPE);
     const WIDE: bool = true;
+    fn errors_within(&self, seen: &mut dyn FnMut(i16)) {
+        self.iter().for_each(|element| element.errors("", seen));
+    }
     fn len(&self) -> usize {
         Vec::len(self)
     }
@@ -331,6 +342,9 @@ macro_rules! required {
                 w.length(Some(Lengthed::len(self)), form, <$ty as Lengthed>::WIDE);
                 self.encode_body(w, form);
             }
+            fn errors(&self, _: &str, seen: &mut dyn FnMut(i16)) {
+                self.errors_within(seen);
+            }
         }
     )*};
 }
@@ -353,6 +367,11 @@ impl<T: Lengthed> Field for Option<T> {
                 value.encode_body(w, form);
             }
             None => w.null(form, T::WIDE),
+        }
+    }
+    fn errors(&self, _: &str, seen: &mut dyn FnMut(i16)) {
+        if let Some(value) = self {
+            value.errors_within(seen);
         }
     }
 }

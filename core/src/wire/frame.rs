@@ -138,6 +138,13 @@ macro_rules! apis {
                 }
             }
 
+            /// Shows every error code in it, of the request and of its parts; 0 is none.
+            pub fn errors(&self, seen: &mut dyn FnMut(i16)) {
+                match self {
+                    $(Response::$name(message) => Field::errors(message, "", seen),)*
+                }
+            }
+
             fn decode(key: ApiKey, r: &mut Reader, form: Form) -> Result<Response, Malformed> {
                 match key {
                     $(ApiKey::$name => decode::<$response>(r, form).map(Response::$name),)*

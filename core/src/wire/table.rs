@@ -100,6 +100,10 @@ macro_rules! message {
                     tags.end(w);
                 }
             }
+
+            fn errors(&self, _: &str, _seen: &mut dyn FnMut(i16)) {
+                $($crate::wire::codec::Field::errors(&self.$field, stringify!($field), _seen);)*
+            }
         }
     )*};
 

@@ -2,16 +2,18 @@
 
 use super::Failure;
 use super::data_dir::{DataDir, random_id};
-use super::settings::Settings;
+use super::settings::{Http, Settings};
 use crate::disk::logs::Options;
 use crate::disk::{AnyDisk, Driver, File};
 use crate::host::{Limits, Mesh, Node, run as run_host};
+use crate::http::{self, About};
 use crate::net::{SystemClock, TcpNet, bind, raise_open_files};
 use klamm_core::effect::Config;
 use klamm_core::ids::ShardIndex;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::thread;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,6 +64,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     let listeners = bind(address, shards, settings.backlog).map_err(|error| cannot_listen(address, &error))?;
     let listen = listeners[0].local_addr().map_err(|error| Failure::failed(error.to_string()))?;
     let config = config(settings, &dir, listen, shards)?;
+    let http = listen_http(settings.http)?;
     let mut limits = Limits::new(settings.max_connections, settings.max_connections_per_ip);
     (limits.idle_ms, limits.max_frame) = (settings.idle_ms, settings.max_frame);
 
@@ -70,7 +73,9 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     let (news, mut heard) = mpsc::unbounded_channel();
     let mut stops = Vec::new();
     let clock = SystemClock::start();
-    for ((listener, mesh), shard) in listeners.into_iter().zip(Mesh::of(shards)).zip(0..) {
+    let meshes = Mesh::of(shards);
+    let inquiry = meshes[0].inquiry();
+    for ((listener, mesh), shard) in listeners.into_iter().zip(meshes).zip(0..) {
         let (stop, stopped) = oneshot::channel();
         stops.push(stop);
         let config = Config { shard: ShardIndex(shard), ..config.clone() };
@@ -82,7 +87,27 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     }
     let plural = if shards == 1 { "" } else { "s" };
     let banner = format!("klamm serves Kafka on {listen}, data in {}, {shards} shard{plural}", dir.path.display());
-    runtime.block_on(watch(usize::from(shards), &mut heard, stops, &banner))
+    let where_http = match http.as_ref().map(TcpListener::local_addr) {
+        Some(Ok(at)) => format!(", metrics on http://{at}/metrics"),
+        Some(Err(_)) | None => String::new(),
+    };
+    let about = About { version: env!("CARGO_PKG_VERSION"), ..About::default() };
+    LocalSet::new().block_on(&runtime, async {
+        if let Some(http) = http {
+            spawn_local(http::serve(http, inquiry, about.clone()));
+        }
+        let say = |driver: &str| eprintln!("{banner}, disk driver {driver}{where_http}");
+        watch(usize::from(shards), &mut heard, stops, &about, say).await
+    })
+}
+
+fn listen_http(http: Http) -> Result<Option<TcpListener>, Failure> {
+    let address = match http {
+        Http::Off => return Ok(None),
+        Http::Default => None,
+        Http::At(address) => Some(address),
+    };
+    http::listen(address).map(Some).map_err(|error| cannot_listen(address.unwrap_or(http::DEFAULT), &error))
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
@@ -100,7 +125,8 @@ async fn watch(
     shards: usize,
     heard: &mut mpsc::UnboundedReceiver<News>,
     stops: Vec<oneshot::Sender<()>>,
-    banner: &str,
+    about: &About,
+    say: impl Fn(&str),
 ) -> Result<(), Failure> {
     let signals = || Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?));
     let (mut term, mut int) =
@@ -116,7 +142,9 @@ async fn watch(
                 News::Serving(driver) => {
                     serving += 1;
                     if serving == shards {
-                        eprintln!("{banner}, disk driver {driver}");
+                        about.driver.get_or_init(|| driver);
+                        about.ready.store(true, Ordering::Relaxed);
+                        say(driver);
                     }
                     continue;
                 }
@@ -129,6 +157,7 @@ async fn watch(
                 }
             },
         };
+        about.ready.store(false, Ordering::Relaxed);
         match stops.take() {
             Some(stops) => drop(stops), // The other ends hear it.
             // The second signal.

@@ -1,6 +1,6 @@
 //! `klamm dev`: a broker of its own, on one machine, without a file.
 
-use super::settings::{Origin, Settings, host_and_port, key_value};
+use super::settings::{Http, Origin, Settings, host_and_port, key_value};
 use super::{Failure, broker};
 use crate::disk::Driver;
 use clap::ValueEnum;
@@ -24,6 +24,10 @@ pub(super) struct Args {
     /// How the disk is driven.
     #[arg(long, value_name = "DRIVER", value_enum, default_value = "auto")]
     disk: DiskDriver,
+    /// Where /metrics, /livez and /readyz are: an address, or off. Port 9404 of this machine if not given; where another
+    /// broker has that, a free port.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<Http>,
     /// A broker config by Kafka's key, as it could stand in `server.properties`.
     #[arg(long = "override", value_name = "KEY=VALUE", value_parser = key_value)]
     overrides: Vec<(String, String)>,
@@ -46,8 +50,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         DiskDriver::Uring => Driver::Uring,
         DiskDriver::Blocking => Driver::Blocking,
     };
-    let Args { data, listen, advertise: advertised, shards, overrides, .. } = args;
-    let mut settings = Settings { data, listen, advertised, shards, driver, ..Settings::default() };
+    let Args { data, listen, advertise: advertised, shards, http, overrides, .. } = args;
+    let http = http.unwrap_or(Http::Default);
+    let mut settings = Settings { data, listen, advertised, shards, driver, http, ..Settings::default() };
     for (key, value) in &overrides {
         settings.set(key, value, &Origin::CommandLine)?;
     }

@@ -55,6 +55,8 @@ pub(super) struct Settings {
     pub(super) shards: Option<u16>,
     /// `klamm.disk`.
     pub(super) driver: Driver,
+    /// `klamm.http`.
+    pub(super) http: Http,
     /// `socket.listen.backlog.size`.
     pub(super) backlog: i32,
     /// `max.connections`.
@@ -81,6 +83,31 @@ pub(super) struct Settings {
     pub(super) idle_keys: Vec<String>,
 }
 
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Http {
+    /// On the default port or, where another broker has that, on a free one.
+    Default,
+    /// On this address.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
+}
+
+impl std::str::FromStr for Http {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Http, String> {
+        match text {
+            "off" => Ok(Http::Off),
+            _ => text
+                .parse()
+                .map(Http::At)
+                .map_err(|_| format!("{text:?} is not off or an address such as 127.0.0.1:9404")),
+        }
+    }
+}
+
 /// `NAME://HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listener {
@@ -99,6 +126,7 @@ impl Default for Settings {
             advertised: None,
             shards: None,
             driver: Driver::Auto,
+            http: Http::Default,
             backlog: BACKLOG,
             max_connections: usize::MAX,
             max_connections_per_ip: usize::MAX,
@@ -125,6 +153,7 @@ const OWN: &[&str] = &[
     "controller.quorum.voters",
     "inter.broker.listener.name",
     "klamm.disk",
+    "klamm.http",
     "klamm.shards",
     "listener.security.protocol.map",
     "listeners",
@@ -265,6 +294,7 @@ impl Settings {
                 }
             }
             "klamm.shards" => self.shards = Some(number(value, 1, 1_024)?),
+            "klamm.http" => self.http = value.parse()?,
             "klamm.disk" => {
                 self.driver = match value {
                     "auto" => Driver::Auto,
@@ -374,6 +404,7 @@ fn words(value: &str) -> Vec<String> {
     value.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "bounds are literals")]
 fn number<N: std::str::FromStr + PartialOrd + fmt::Display>(value: &str, least: N, most: N) -> Result<N, String> {
     let fits = |n: &N| *n >= least && *n <= most;
     value.parse().ok().filter(fits).ok_or_else(|| format!("{value:?} is not a number of {least} to {most}"))

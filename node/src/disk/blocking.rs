@@ -9,14 +9,17 @@
 //! The queues to the threads hold the operations under way and nothing else, so that whoever bounds those (a log has one
 //! flush in flight, a connection its admission credits) bounds the queues.
 
+use super::driver::sync_times;
 use super::files::{self, File, Reading};
 use crate::host::{Completion, Disk, Op, Outcome};
+use crate::meter::{Counts, Histogram};
 use rustix::io::ReadWriteFlags;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// The most storage threads that one driver starts, beside its flush thread.
@@ -28,6 +31,8 @@ pub struct Blocking {
     root: Arc<Path>,
     flush: Pool,
     storage: Pool,
+    /// With the write before it, where there is one.
+    syncs: Arc<Histogram>,
 }
 
 impl Blocking {
@@ -41,6 +46,7 @@ impl Blocking {
             root: directory(root)?,
             flush: Pool::start("flush", 1)?,
             storage: Pool::start("storage", threads.clamp(1, MAX_THREADS))?,
+            syncs: Arc::new(sync_times()),
         })
     }
 }
@@ -65,7 +71,15 @@ impl Disk for Blocking {
                     })
                 });
             }
-            Op::Write { sync: true, .. } | Op::Sync { .. } => &self.flush,
+            Op::Write { sync: true, .. } | Op::Sync { .. } => {
+                let (root, syncs) = (self.root.clone(), self.syncs.clone());
+                return self.flush.run(move || {
+                    let begun = Instant::now();
+                    let done = files::perform(&root, op);
+                    syncs.observe(nanos(begun));
+                    done
+                });
+            }
             Op::Open { .. } | Op::SetLength { .. } | Op::Rename { .. } | Op::Remove { .. } => &self.storage,
             Op::MakeDir { .. } | Op::RemoveDir { .. } | Op::List { .. } | Op::SyncDir { .. } => &self.storage,
         };
@@ -76,6 +90,15 @@ impl Disk for Blocking {
     fn descriptor(file: &File) -> Option<BorrowedFd<'_>> {
         Some(file.as_fd())
     }
+
+    fn syncs(&self) -> Option<Counts> {
+        Some(self.syncs.counts())
+    }
+}
+
+/// Since then.
+pub(super) fn nanos(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Checks that the data directory is one.

@@ -230,6 +230,9 @@ impl<D: Disk> Logs<D> {
         let error = match result {
             Ok(()) => {
                 let synced = group.iter().any(|a| a.sync);
+                if synced {
+                    self.count_group(group.len());
+                }
                 log.borrow_mut().land(group.iter().map(|a| (a.seq, a.header)), synced);
                 self.evict_tails(log);
                 let id = log.borrow().id;

@@ -2,12 +2,18 @@
 
 use super::{Blocking, File, Uring};
 use crate::host::{Completion, Disk, Op};
+use crate::meter::{Counts, Histogram};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 /// Storage threads of one shard's driver.
 pub const STORAGE_THREADS: usize = 4;
+
+/// Of how long syncs take: the first bucket goes up to 64 µs.
+pub(super) fn sync_times() -> Histogram {
+    Histogram::new(64_000)
+}
 
 /// What an operator may ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,5 +85,12 @@ impl Disk for AnyDisk {
 
     fn descriptor(file: &File) -> Option<BorrowedFd<'_>> {
         Blocking::descriptor(file)
+    }
+
+    fn syncs(&self) -> Option<Counts> {
+        match self {
+            AnyDisk::Blocking(disk) => disk.syncs(),
+            AnyDisk::Uring(disk) => disk.syncs(),
+        }
     }
 }

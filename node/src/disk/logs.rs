@@ -10,6 +10,7 @@ use super::names::{LOG, path};
 use super::segment::{Log, LogRef, Segment};
 use super::tail::{Entry, Recent};
 use crate::host::Disk;
+use crate::meter::{Counts, Histogram};
 use klamm_core::effect::{Effect, Input};
 use klamm_core::ids::{LogId, Offset};
 use std::cell::{Cell, RefCell};
@@ -70,6 +71,8 @@ struct Shard<D: Disk> {
     /// Logs with something in their tail.
     tails: RefCell<Recent<LogId>>,
     tail_bytes: Cell<u64>,
+    /// How many batches one sync made durable.
+    groups: Histogram,
 }
 
 impl<D: Disk> std::fmt::Debug for Shard<D> {
@@ -89,7 +92,19 @@ impl<D: Disk> Logs<D> {
             files: RefCell::new(Recent::new()),
             tails: RefCell::new(Recent::new()),
             tail_bytes: Cell::new(0),
+            groups: Histogram::new(1),
         }))
+    }
+
+    /// How many batches the groups had that were written with a sync.
+    #[must_use]
+    pub fn groups(&self) -> Counts {
+        self.0.groups.counts()
+    }
+
+    /// A group of so many batches is durable.
+    pub(super) fn count_group(&self, batches: usize) {
+        self.0.groups.observe(batches as u64);
     }
 
     /// Takes a change of a log into its FIFO; it ends in one Done or Failed. An appended batch can be leased at once.

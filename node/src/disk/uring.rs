@@ -10,9 +10,11 @@
 //! to completion, whatever happens to the future that waits for it.
 
 use super::MAX_THREADS;
-use super::blocking::{Pool, directory, read};
+use super::blocking::{Pool, directory, nanos, read};
+use super::driver::sync_times;
 use super::files::{self, File, Reading};
 use crate::host::{Completion, Disk, Op, Outcome};
+use crate::meter::{Counts, Histogram};
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 use rustix::event::EventfdFlags;
 use std::cell::RefCell;
@@ -22,6 +24,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -61,7 +64,7 @@ impl Uring {
         let mut ring = Ring::new()?;
         let (synced, mut sync) = oneshot::channel();
         let (got, mut bytes) = oneshot::channel();
-        ring.start(Flight { work: Work::Sync(file.clone()), done: synced });
+        ring.start(Flight { work: Work::Sync(file.clone(), Instant::now()), done: synced });
         ring.start(Flight { work: Work::Read(Reading::new(file, 0, 5)?), done: got });
         ring.drain()?;
         let unanswered = |_| io::Error::other("the ring lost an operation");
@@ -107,10 +110,10 @@ impl Disk for Uring {
         }
         match op {
             Op::Write { file, at, data, sync } => match files::write(&file, at, &data) {
-                Ok(()) if sync => self.start(Work::Sync(file)),
+                Ok(()) if sync => self.start(Work::Sync(file, Instant::now())),
                 result => Completion::ready(result.map(|()| Outcome::Nothing)),
             },
-            Op::Sync { file } => self.start(Work::Sync(file)),
+            Op::Sync { file } => self.start(Work::Sync(file, Instant::now())),
             Op::Read { file, at, len } => read(file, at, len, |cold| self.start(Work::Read(cold))),
             Op::Length { file } => Completion::ready(files::length(&file).map(Outcome::Length)),
             Op::Open { .. }
@@ -129,6 +132,10 @@ impl Disk for Uring {
 
     fn descriptor(file: &File) -> Option<BorrowedFd<'_>> {
         Some(file.as_fd())
+    }
+
+    fn syncs(&self) -> Option<Counts> {
+        Some(self.0.ring.borrow().syncs.counts())
     }
 }
 
@@ -150,7 +157,7 @@ async fn reap(ring: Rc<RefCell<Ring>>, event: AsyncFd<Rc<OwnedFd>>) {
 }
 
 enum Work {
-    Sync(File),
+    Sync(File, Instant),
     Read(Reading),
 }
 
@@ -163,7 +170,7 @@ impl Work {
     /// What the kernel is asked; `None` when there is nothing left to ask.
     fn entry(&mut self) -> Option<squeue::Entry> {
         match self {
-            Work::Sync(file) => {
+            Work::Sync(file, _) => {
                 let fsync = opcode::Fsync::new(types::Fd(file.as_fd().as_raw_fd()));
                 Some(fsync.flags(types::FsyncFlags::DATASYNC).build())
             }
@@ -186,7 +193,7 @@ impl Flight {
                 reading.took(result.unsigned_abs() as usize);
                 return Some(self);
             }
-            Work::Read(_) | Work::Sync(_) => {}
+            Work::Read(_) | Work::Sync(..) => {}
         }
         self.land(if result < 0 { Err(error) } else { Ok(()) });
         None
@@ -194,7 +201,7 @@ impl Flight {
 
     fn land(self, result: io::Result<()>) {
         let outcome = result.map(|()| match self.work {
-            Work::Sync(_) => Outcome::Nothing,
+            Work::Sync(..) => Outcome::Nothing,
             Work::Read(reading) => reading.finish(),
         });
         // Nobody may be waiting any more.
@@ -214,6 +221,7 @@ struct Ring {
     flights: BTreeMap<u64, Flight>,
     waiting: VecDeque<Flight>,
     next: u64,
+    syncs: Histogram,
 }
 
 impl Ring {
@@ -226,7 +234,7 @@ impl Ring {
         }
         let event = Rc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         uring.submitter().register_eventfd(event.as_raw_fd())?;
-        Ok(Ring { uring, event, flights: BTreeMap::new(), waiting: VecDeque::new(), next: 0 })
+        Ok(Ring { uring, event, flights: BTreeMap::new(), waiting: VecDeque::new(), next: 0, syncs: sync_times() })
     }
 
     fn start(&mut self, flight: Flight) {
@@ -266,6 +274,9 @@ impl Ring {
         loop {
             let Some(completed) = self.uring.completion().next() else { break };
             let flight = self.flights.remove(&completed.user_data()).expect("the kernel completes each flight once");
+            if let Work::Sync(_, begun) = flight.work {
+                self.syncs.observe(nanos(begun));
+            }
             if let Some(unfinished) = flight.completed(completed.result()) {
                 self.waiting.push_front(unfinished);
             }

@@ -9,6 +9,7 @@ use super::frame::{FrameError, Frames, SpareBlock};
 use super::lease::Resolving;
 use super::limits::{Limits, Place};
 use super::mailbox::Mailbox;
+use super::report::Counters;
 use super::writer::{self, Reply, Slot};
 use super::{Clock, Disk, Reader, Writer};
 use klamm_core::effect::Input;
@@ -37,6 +38,7 @@ pub(super) struct Shared<D, C> {
     pub(super) spare: Rc<SpareBlock>,
     pub(super) room: Rc<Semaphore>,
     pub(super) limits: Limits,
+    pub(super) counters: Counters,
 }
 
 /// What the shard's loop and a connection's task share. Bounded by admission: each entry holds a credit.
@@ -193,7 +195,7 @@ pub(super) async fn serve<R, W, D, C>(
 {
     let frames = Frames::new(reader, Rc::clone(&shared.spare));
     let end = tokio::select! { biased;
-        Err(end) = writer::answer(&mut writer, &link, &shared.disk, &shared.clock) => end,
+        Err(end) = writer::answer(&mut writer, &link, &shared) => end,
         Err(end) = ask(frames, conn, &link, &shared) => end,
     };
     match end {
@@ -237,6 +239,7 @@ where
         }
         let credit = link.admission.admit(len).await;
         let frame = in_time(&shared.clock, FRAME_DEADLINE_MS, frames.body(len)).await?;
+        shared.counters.received(len);
         let incoming = decode_request(frame).map_err(|refusal| End::Refused(in_words(refusal)))?;
         let correlation = incoming.correlation;
         link.asked.borrow_mut().push_back(Asked { version: incoming.version, correlation, credit });
@@ -375,6 +378,7 @@ mod tests {
             spare: Rc::default(),
             room: Admission::shard(),
             limits: Limits::default(),
+            counters: Counters::default(),
         };
         let link = Rc::new(Link::new(&shared.room, None, Instant(0)));
         let server = (reader, writer, SocketAddr::from(([127, 0, 0, 1], 1)));

@@ -5,6 +5,7 @@
 //! a write with `sync`) that was submitted after it completed has itself completed with `Ok`; names are durable only
 //! after `SyncDir` of their directory. An error of a sync is final: retrying proves nothing.
 
+use crate::meter::Counts;
 use bytes::Bytes;
 use std::future::Future;
 use std::io;
@@ -174,6 +175,11 @@ pub trait Disk: Clone + 'static {
 
     /// The descriptor behind a file, for `sendfile`; `None` where there is none.
     fn descriptor(file: &Self::File) -> Option<BorrowedFd<'_>>;
+
+    /// How long its syncs took, in nanoseconds, where somebody measures that.
+    fn syncs(&self) -> Option<Counts> {
+        None
+    }
 
     /// [`Op::Open`].
     fn open(&self, path: &str, create: bool) -> impl Future<Output = io::Result<Self::File>> {

@@ -3,12 +3,14 @@
 //! Sending never blocks, since two full inboxes that wait for each other would never empty. What bounds an inbox: each
 //! message stems from a client's request that holds its admission credit until it is answered, or from a metadata commit.
 
+use super::report::Report;
 use crate::disk::logs::Lease;
 use klamm_core::effect::{Answer, Call};
 use klamm_core::ids::{Correlation, Offset, ShardIndex};
 use klamm_core::wire::MetadataRecord;
 use std::io;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 /// What one shard's host hands to another's.
 #[derive(Debug)]
@@ -40,6 +42,11 @@ pub enum Message<F> {
         /// The records.
         records: Vec<MetadataRecord>,
     },
+    /// Somebody outside of the shards wants to know how this one is.
+    Report {
+        /// Whom to tell.
+        to: oneshot::Sender<Report>,
+    },
     /// The broker stops, and the sender has no connection left: it asks nothing any more.
     Drained,
 }
@@ -59,6 +66,12 @@ impl<F> Mesh<F> {
         let (peers, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| unbounded_channel()).unzip();
         let ends = (0..shards).map(ShardIndex).zip(inboxes);
         ends.map(|(shard, inbox)| Mesh { shard, peers: peers.clone(), inbox }).collect()
+    }
+
+    /// A way to ask each shard of the mesh how it is.
+    #[must_use]
+    pub fn inquiry(&self) -> Inquiry<F> {
+        Inquiry { shards: self.peers.clone() }
     }
 
     /// Which end this is.
@@ -97,6 +110,30 @@ impl<F> Mesh<F> {
     /// The next message, if there is one.
     pub(super) fn try_receive(&mut self) -> Option<Message<F>> {
         self.inbox.try_recv().ok()
+    }
+}
+
+/// Asks shards how they are, from any thread.
+#[derive(Clone, Debug)]
+pub struct Inquiry<F> {
+    shards: Vec<UnboundedSender<Message<F>>>,
+}
+
+impl<F> Inquiry<F> {
+    /// A report of every shard; `None` when one has ended. It comes with their next turns: later than one cares to wait,
+    /// perhaps, if a shard is stuck.
+    pub async fn ask(&self) -> Option<Vec<Report>> {
+        let mut asked = Vec::new();
+        for shard in &self.shards {
+            let (to, told) = oneshot::channel();
+            shard.send(Message::Report { to }).ok()?;
+            asked.push(told);
+        }
+        let mut reports = Vec::new();
+        for told in asked {
+            reports.push(told.await.ok()?);
+        }
+        Some(reports)
     }
 }
 

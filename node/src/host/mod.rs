@@ -16,6 +16,7 @@ mod limits;
 mod mailbox;
 mod mesh;
 mod net;
+mod report;
 mod writer;
 
 pub use admission::{BYTES_PER_CONNECTION, BYTES_PER_SHARD, REQUESTS_PER_CONNECTION};
@@ -23,9 +24,10 @@ pub use connection::{FRAME_DEADLINE_MS, HALF_CLOSED_DEADLINE_MS};
 pub use disk::{Completion, Disk, Op, Outcome};
 pub use frame::MAX_FRAME;
 pub use limits::Limits;
-pub use mesh::{Mesh, Message};
+pub use mesh::{Inquiry, Mesh, Message};
 pub use net::{Clock, Net, Reader, Writer};
-pub use writer::{WRITE_DEADLINE_MS, send};
+pub use report::{Report, Traffic};
+pub use writer::{Sent, WRITE_DEADLINE_MS, send};
 
 use crate::disk::logs::{Logs, Options};
 use admission::Admission;
@@ -36,6 +38,7 @@ use klamm_core::shard::Shard;
 use lease::{Leases, Resolving};
 use limits::Place;
 use mailbox::Mailbox;
+use report::Counters;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, pending, ready};
 use std::io;
@@ -99,6 +102,7 @@ pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<(
         spare: Rc::default(),
         room: Admission::shard(),
         limits,
+        counters: Counters::default(),
     });
     let events = {
         let shared = Rc::clone(&shared);
@@ -277,6 +281,7 @@ impl<D: Disk, C: Clock> Host<D, C> {
         if let Input::Closed { conn } = &input {
             drop(self.forget(*conn));
         }
+        self.shared.counters.told(&input);
         let seen = self.observer.is_some().then(|| input.clone());
         let mut effects = mem::take(&mut self.effects);
         self.shard.step(now, input, &mut effects);
@@ -284,6 +289,7 @@ impl<D: Disk, C: Clock> Host<D, C> {
             observer(now, &input, &effects);
         }
         for effect in effects.drain(..) {
+            self.shared.counters.wanted(&effect);
             self.dispatch(effect);
         }
         self.effects = effects;
@@ -375,6 +381,10 @@ impl<D: Disk, C: Clock> Host<D, C> {
                 Input::Answer { correlation, answer }
             }
             Message::Committed { upto, records } => Input::Committed { upto, records },
+            Message::Report { to } => {
+                // Whoever asked may have given up.
+                return drop(to.send(self.report()));
+            }
             Message::Drained => {
                 self.drained += 1;
                 return;
@@ -383,9 +393,25 @@ impl<D: Disk, C: Clock> Host<D, C> {
         self.shared.mailbox.put(input);
     }
 
+    fn report(&self) -> Report {
+        let report = self.shared.counters.report(&self.shard);
+        let headless = |shard: &Shard| shard.image().partitions().filter(|(_, p)| p.leader.is_none()).count() as u64;
+        let headless = if self.mesh.shard() == ShardIndex(0) { headless(&self.shard) } else { 0 };
+        Report {
+            shard: self.mesh.shard(),
+            serving: self.serving.is_none(),
+            connections: self.connections.len() as u64,
+            groups: self.logs.groups(),
+            syncs: self.shared.disk.syncs().unwrap_or_default(),
+            offline: report.offline + headless,
+            ..report
+        }
+    }
+
     fn open<R: Reader, W: Writer>(&mut self, (accepted, place): Accepted<R, W>) {
         let conn = ConnectionId(self.opened);
         self.opened += 1;
+        self.shared.counters.accepted();
         let now = self.shared.clock.now().monotonic;
         let link = Rc::new(Link::new(&self.shared.room, Some(place), now));
         self.look_at(conn, &link, now.plus_ms(self.shared.limits.idle_ms));

@@ -5,8 +5,9 @@
 //! closed connection tells the peer so.
 
 use super::admission::Credit;
-use super::connection::{End, Link, in_time};
+use super::connection::{End, Link, Shared, in_time};
 use super::lease::{Resolving, compose};
+use super::report::Counters;
 use super::{Clock, Disk, Writer};
 use crate::disk::logs::Piece;
 use bytes::Buf;
@@ -59,8 +60,7 @@ pub(super) enum Slot<F> {
 pub(super) async fn answer<W, D, C>(
     writer: &mut W,
     link: &Link<D::File>,
-    disk: &D,
-    clock: &C,
+    shared: &Shared<D, C>,
 ) -> Result<Infallible, End>
 where
     W: Writer,
@@ -77,11 +77,12 @@ where
             Some(Slot::Close(_) | Slot::Idle) | None => false,
         };
         if !room {
-            send(writer, disk, clock, &mut pieces).await?;
+            let sent = send(writer, &shared.disk, &shared.clock, &mut pieces).await?;
+            shared.counters.sent(sent.copied, sent.by_sendfile);
             credits.clear();
         }
         match slot {
-            Some(Slot::Reply(reply)) => credits.push(encode(reply, &mut pieces).await?),
+            Some(Slot::Reply(reply)) => credits.push(encode(reply, &mut pieces, &shared.counters).await?),
             Some(Slot::Close(reason)) => return Err(End::Told(reason)),
             Some(Slot::Idle) => return Err(End::Idle),
             None => link.news().await,
@@ -90,33 +91,54 @@ where
 }
 
 /// Adds the bytes of an answer to what is to be sent.
-async fn encode<F: Clone>(mut reply: Box<Reply<F>>, pieces: &mut VecDeque<Piece<F>>) -> io::Result<Credit> {
+async fn encode<F: Clone>(
+    mut reply: Box<Reply<F>>,
+    pieces: &mut VecDeque<Piece<F>>,
+    counters: &Counters,
+) -> io::Result<Credit> {
     let mut leases = Vec::with_capacity(reply.ranges.len());
     for range in mem::take(&mut reply.ranges) {
         leases.push(range.await?);
     }
     let sizes: Vec<_> = leases.iter().map(|lease| (lease.bytes, lease.first)).collect();
     let lengths = cut(&sizes, reply.max_bytes);
+    counters.fetched(&lengths);
     let encoded = encode_response(reply.version, reply.correlation, &reply.response, &lengths);
     pieces.extend(compose(&encoded, &leases, &lengths));
     Ok(reply.credit)
 }
 
-/// Sends pieces, in order, and takes them off the list.
+/// How the bytes left.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sent {
+    /// Through this process's memory.
+    pub copied: usize,
+    /// By `sendfile`.
+    pub by_sendfile: usize,
+}
+
+/// Sends pieces, in order, and takes them off the list; gives how many bytes left which way.
 ///
 /// # Errors
 /// The socket's or the disk's, a file that is shorter than promised, or a peer that takes nothing: the connection cannot
 /// go on.
-pub async fn send<W, D, C>(writer: &mut W, disk: &D, clock: &C, pieces: &mut VecDeque<Piece<D::File>>) -> io::Result<()>
+pub async fn send<W, D, C>(
+    writer: &mut W,
+    disk: &D,
+    clock: &C,
+    pieces: &mut VecDeque<Piece<D::File>>,
+) -> io::Result<Sent>
 where
     W: Writer,
     D: Disk,
     C: Clock,
 {
+    let mut all = Sent::default();
     while let Some(piece) = pieces.front() {
         match piece {
             Piece::Bytes(_) => {
                 let sent = in_time(clock, WRITE_DEADLINE_MS, write(writer, pieces)).await?;
+                all.copied += sent;
                 advance(pieces, sent);
             }
             Piece::File { file, at, len } => {
@@ -129,6 +151,7 @@ where
                     if sent == 0 {
                         return Err(ends_early());
                     }
+                    all.by_sendfile += sent;
                     advance(pieces, sent);
                     yield_now().await;
                 } else {
@@ -143,7 +166,8 @@ where
             }
         }
     }
-    writer.flush().await
+    writer.flush().await?;
+    Ok(all)
 }
 
 fn ends_early() -> io::Error {

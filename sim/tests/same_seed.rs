@@ -26,5 +26,7 @@ fn exit_codes_tell() {
     assert_eq!(klamm_sim(&["run", "--seed", "1"]).status.code(), Some(0));
     assert_eq!(klamm_sim(&["run"]).status.code(), Some(2));
     assert_eq!(klamm_sim(&["campaign", "--seeds", "2", "--twice"]).status.code(), Some(0));
-    assert_eq!(klamm_sim(&["mutants", "no-such-bug"]).status.code(), Some(2));
+    let unknown = klamm_sim(&["mutants", "no-such-bug"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no-such-bug.patch"), "{unknown:?}");
 }

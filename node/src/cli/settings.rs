@@ -405,7 +405,11 @@ fn words(value: &str) -> Vec<String> {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "bounds are literals")]
-fn number<N: std::str::FromStr + PartialOrd + fmt::Display>(value: &str, least: N, most: N) -> Result<N, String> {
+fn number<N: std::str::FromStr + PartialOrd + fmt::Display + Copy>(
+    value: &str,
+    least: N,
+    most: N,
+) -> Result<N, String> {
     let fits = |n: &N| *n >= least && *n <= most;
     value.parse().ok().filter(fits).ok_or_else(|| format!("{value:?} is not a number of {least} to {most}"))
 }

@@ -74,6 +74,9 @@ fn find(args: &Args, root: &Path) -> io::Result<Vec<Mutant>> {
         return Err(io::Error::other(format!("there is no {unknown}.patch in {}", folder.display())));
     }
     all.retain(|mutant| args.names.is_empty() || args.names.contains(&mutant.name));
+    if all.is_empty() {
+        return Err(io::Error::other(format!("there is no patch in {}", folder.display())));
+    }
     Ok(all)
 }
 

@@ -42,6 +42,26 @@ pub use params::Canary;
 use params::{MS, Params, SECOND};
 use producer::{Idempotent, Plain};
 
+/// States that a campaign must reach, by counter: else it tests too little.
+pub const SOMETIMES: &[&str] = &[
+    "acks",
+    "alarms",
+    "halts",
+    "batches lost",
+    "batches sent again",
+    "cuts",
+    "kills",
+    "leases",
+    "power losses",
+    "producers reset",
+    "recoveries cut short",
+    "rolls",
+    "sync errors",
+    "timeouts",
+    "unsynced batches survived",
+    "write errors",
+];
+
 /// Clients that look for topics: the first ones after the one that makes them.
 const WATCHERS: usize = 2;
 /// Healing and reading back each end within this, or the run is stuck.
@@ -494,39 +514,6 @@ impl Sim {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_hundred_seeds_are_clean() {
-        let mut sum: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for seed in 0..100 {
-            let report = run(seed, false);
-            assert_eq!(report.verdict, Verdict::Clean, "{report}");
-            for (name, n) in report.counters {
-                *sum.entry(name).or_default() += n;
-            }
-        }
-        // States that this many seeds must reach, or they test nothing.
-        for name in [
-            "acks",
-            "alarms",
-            "halts",
-            "batches lost",
-            "batches sent again",
-            "cuts",
-            "kills",
-            "leases",
-            "power losses",
-            "producers reset",
-            "recoveries cut short",
-            "rolls",
-            "sync errors",
-            "timeouts",
-            "unsynced batches survived",
-            "write errors",
-        ] {
-            assert!(sum.get(name).is_some_and(|n| *n > 0), "no seed reaches {name:?}: {sum:?}");
-        }
-    }
 
     #[test]
     fn a_seed_twice_is_the_same_run() {

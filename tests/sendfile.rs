@@ -19,7 +19,7 @@ use klamm_core::log::Checkpoint;
 use klamm_core::record::{Batch, Builder};
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -147,8 +147,15 @@ impl Change {
                 let says = |salt: u8| rewritten.windows(64).any(|bytes| bytes == [salt; 64]);
                 assert!(says(0xbb) && !says(0xaa), "the log was written again");
             }
-            Change::Trim => store.change(Effect::Trim { log: LOG, seq, to: Offset(count * 2 / 3), roll: None }).await,
-            Change::Remove => store.change(Effect::Remove { log: LOG, seq }).await,
+            Change::Trim => {
+                store.change(Effect::Trim { log: LOG, seq, to: Offset(count * 2 / 3), roll: None }).await;
+                assert_eq!(store.lease(0).await.bytes, 0, "the first segment is gone");
+            }
+            Change::Remove => {
+                store.change(Effect::Remove { log: LOG, seq }).await;
+                let gone = store.logs.lease(LOG, Offset(0), Offset(i64::MAX), u32::MAX).await;
+                assert_eq!(gone.unwrap_err().kind(), ErrorKind::NotFound, "the log is gone");
+            }
         }
     }
 }

@@ -248,7 +248,8 @@ pub struct Hole {
 const MOST_ANSWERS: usize = 192;
 const PLAIN: Form = Form { version: 0, flexible: false, nullable: false };
 
-/// Reads a request: `frame` is a whole one, without the length before it.
+/// Reads a request: `frame` is a whole one, without the length before it. What follows its last field is not read, as in
+/// Kafka: librdkafka sends such bytes.
 ///
 /// # Errors
 /// What closes the connection.
@@ -327,7 +328,9 @@ pub fn decode_response(key: ApiKey, version: i16, frame: Bytes) -> Result<(i32, 
     if form.flexible && key != ApiKey::ApiVersions {
         r.tags(|_, _| Ok(false))?;
     }
-    Ok((correlation, Response::decode(key, &mut r, form)?))
+    let response = Response::decode(key, &mut r, form)?;
+    r.end()?;
+    Ok((correlation, response))
 }
 
 impl Api {
@@ -338,7 +341,6 @@ impl Api {
 
 fn decode<M: Message>(r: &mut Reader, form: Form) -> Result<M, Malformed> {
     let mut message = M::decode(r, form)?;
-    r.end()?;
     message.normalise(form.version)?;
     Ok(message)
 }

@@ -101,8 +101,22 @@ fn request_header_tags_are_skipped() {
 }
 
 #[test]
-fn bytes_after_the_last_field_are_refused() {
-    assert_eq!(refusal(18, 0, &[&[0]]), "bytes after the last field");
+fn bytes_after_the_last_field_of_a_request_are_not_read() {
+    assert!(decode_request(frame(18, 0, &[&[0]])).is_ok());
+    // All topics as librdkafka up to 2.16 asks for them: a length of four bytes where one is meant, so that what it
+    // says of auto-creation comes after the end. Kafka answers it.
+    let asked = decode_request(frame(3, 13, &[&[0], &[0, 0, 0, 0], &[1, 0, 0]])).unwrap();
+    let Request::Metadata(metadata) = asked.request else { panic!("another request") };
+    assert_eq!(metadata.topics, None, "all of them");
+    assert!(!metadata.allow_auto_topic_creation);
+}
+
+#[test]
+fn bytes_after_the_last_field_of_a_response_are_refused() {
+    let encoded = encode_response(0, 7, &ApiVersionsResponse::default().into(), &[]);
+    let longer = [&encoded.bytes[4..], &[0]].concat();
+    let refused = decode_response(ApiKey::ApiVersions, 0, longer.into());
+    assert_eq!(refused.unwrap_err(), Malformed("bytes after the last field"));
 }
 
 #[test]

@@ -126,12 +126,12 @@ impl Shard {
         let replica = self.replicas.get_mut(&LogId::METADATA).expect("the ballot was persisted in it");
         quorum.lead(replica.log().log_end_offset());
         replica.lead(quorum.epoch(), core::iter::empty());
-        let directory = self.config.directory;
         let voters = |ids: Vec<crate::ids::BrokerId>| -> Vec<Voter> {
-            ids.into_iter().map(|id| Voter { voter_id: id.0, voter_directory_id: directory }).collect()
+            ids.into_iter().map(|id| Voter { voter_id: id.0, ..Voter::default() }).collect()
         };
+        // Kafka 4.3 knows a version 1, with directory ids, but writes and reads a control record only in version 0.
         let message = LeaderChangeMessage {
-            version: 1,
+            version: 0,
             leader_id: self.config.broker.0,
             voters: voters(quorum.voters()),
             granting_voters: voters(quorum.voters()),

@@ -16,12 +16,12 @@ use klamm_core::metadata::configs::Configs;
 use klamm_core::record::{Batch, Builder};
 use klamm_core::shard::Shard;
 use klamm_core::wire::{
-    CreatableTopic, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteRecordsPartition,
-    DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicState, DeleteTopicsRequest, DescribeLogDirsRequest,
-    DescribeProducersRequest, DescribeProducersTopic, FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest,
-    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, MetadataRequest, MetadataRequestTopic,
-    OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic, PartitionProduceData, ProduceRequest,
-    Request, Response, TopicProduceData,
+    CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest,
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicState, DeleteTopicsRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, DescribeProducersTopic, FetchPartition, FetchRequest, FetchTopic,
+    InitProducerIdRequest, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, MetadataRequest,
+    MetadataRequestTopic, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+    PartitionProduceData, ProduceRequest, Request, Response, TopicProduceData,
 };
 use klamm_sim::trace;
 
@@ -408,6 +408,37 @@ fn delete_records() {
     s.says("A disk that fails: the log is offline, and the client hears it.");
     s.request(0, delete_below("orders", &[(0, -1)], 1000));
     s.fail("fdatasync: Input/output error (os error 5)");
+    s.end();
+}
+
+#[test]
+fn retention() {
+    let mut s = Story::new("retention", 1);
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.says("A topic keeps records for a minute, by the time of their append.");
+    let config = |name: &str, value: &str| CreatableTopicConfig { name: name.into(), value: Some(value.into()) };
+    let mut request = create("orders", 1);
+    request.topics[0].configs =
+        vec![config("message.timestamp.type", "LogAppendTime"), config("retention.ms", "60000")];
+    s.request(0, request);
+    s.settle();
+    s.ms += 5;
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.settle();
+    s.says("A first look: it is not old enough. A second one, minutes later: all of it goes, the active segment, too.");
+    s.ms += 30_000;
+    s.tell(0, Input::Tick);
+    s.ms += 300_000;
+    s.tell(0, Input::Tick);
+    s.settle();
+    s.request(0, fetch("orders", &[(0, 0)], 1));
+    s.says("A topic that takes its producers' times, but none that are older than a second.");
+    let mut request = create("clicks", 1);
+    request.topics[0].configs = vec![config("message.timestamp.before.max.ms", "1000")];
+    s.request(0, request);
+    s.settle();
+    s.request(0, produce("clicks", &[0], -1, -1));
     s.end();
 }
 

@@ -400,6 +400,8 @@ pub struct ProduceResult {
     pub error: i16,
     /// Base offset given, or -1.
     pub base_offset: Offset,
+    /// The time of the append, where records bear that; else -1.
+    pub log_append_time: Timestamp,
     /// Log start offset, or -1.
     pub log_start_offset: Offset,
     /// Why it was refused, for a person.

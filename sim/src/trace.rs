@@ -207,7 +207,11 @@ fn response(response: &Response) -> String {
         Response::Produce(r) => {
             let parts = r.responses.iter().flat_map(|t| t.partition_responses.iter().map(move |p| (&t.name, p)));
             let parts: Vec<String> = parts
-                .map(|(name, p)| format!("{name}-{} {} offset={}", p.index, error(p.error_code), p.base_offset))
+                .map(|(name, p)| {
+                    let at = p.log_append_time_ms;
+                    let appended = if at < 0 { String::new() } else { format!(" appended-at={at}") };
+                    format!("{name}-{} {} offset={}{appended}", p.index, error(p.error_code), p.base_offset)
+                })
                 .collect();
             format!("produced{}", list(&parts, Clone::clone))
         }

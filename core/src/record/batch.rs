@@ -2,7 +2,8 @@
 //!
 //! [`Batch::check`] keeps Kafka's order of checks and its codes. Stricter than Kafka, with INVALID_RECORD: offset deltas
 //! of uncompressed records, attributes of records, attribute bits without a meaning for clients, a transactional batch
-//! without a producer id; with CORRUPT_MESSAGE: a codec that does not exist. Timestamps are the topic's business.
+//! without a producer id; with CORRUPT_MESSAGE: a codec that does not exist. Timestamps are the topic's business:
+//! [`Batch::timed`] (KIP-32, KIP-937).
 
 use bytes::Bytes;
 
@@ -11,10 +12,16 @@ use super::{
     CHECKED_FROM, Codec, Corrupt, HEADER_BYTES, Header, LEAST_LENGTH, LENGTH_PREFIX_BYTES, LOG_APPEND_TIME_BIT, MAGIC,
     MAGIC_AT,
 };
-use crate::ids::{LeaderEpoch, Offset};
+use crate::ids::{LeaderEpoch, Offset, Timestamp};
 
 /// CRC-32C (Castagnoli).
 pub type Crc = fn(&[u8]) -> u32;
+
+/// A record without a timestamp.
+const NO_TIMESTAMP: Timestamp = Timestamp(-1);
+const CRC_AT: usize = 17;
+const ATTRIBUTES_AT: usize = 21;
+const MAX_TIMESTAMP_AT: usize = 35;
 
 /// Kafka's codes of what can be wrong with a batch.
 const CORRUPT_MESSAGE: i16 = 2;
@@ -46,12 +53,28 @@ pub struct Limits {
     pub zstd: bool,
 }
 
+/// Whose time the records of a topic bear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// Their producer's, but not further from the broker's than this.
+    Create {
+        /// How far before, milliseconds.
+        before_max_ms: i64,
+        /// How far after, milliseconds.
+        after_max_ms: i64,
+    },
+    /// That of the append.
+    Append,
+}
+
 /// One batch, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Its header, as it stands in the bytes.
     pub header: Header,
     bytes: Bytes,
+    /// The oldest and the newest timestamp of its records; by the header, where those were not read.
+    span: (Timestamp, Timestamp),
 }
 
 impl Batch {
@@ -75,12 +98,14 @@ impl Batch {
         if bytes.len() as u64 > u64::from(limits.max_message_bytes) {
             return Err(Invalid { code: MESSAGE_TOO_LARGE, reason: "the batch is larger than max.message.bytes" });
         }
-        let batch = Batch { header, bytes };
+        let mut batch = Batch::of(header, bytes);
         if !batch.crc_holds(crc) {
             return Err(corrupt("the checksum does not match"));
         }
         batch.header.check_of_client()?;
-        batch.check_records()?;
+        if let Some(span) = batch.check_records()? {
+            batch.span = span;
+        }
         Ok(batch)
     }
 
@@ -93,8 +118,43 @@ impl Batch {
         if header.size() != bytes.len() {
             return Err(Corrupt("a batch of another length than it says"));
         }
-        let batch = Batch { header, bytes };
+        let batch = Batch::of(header, bytes);
         if batch.crc_holds(crc) { Ok(batch) } else { Err(Corrupt("the checksum does not match")) }
+    }
+
+    fn of(header: Header, bytes: Bytes) -> Batch {
+        Batch { span: (header.base_timestamp, header.max_timestamp), header, bytes }
+    }
+
+    /// A checked batch with the timestamps that its topic wants at this time. Kafka's way with a header that does not
+    /// name the newest timestamp: it is made right.
+    ///
+    /// # Errors
+    /// INVALID_TIMESTAMP when a record is too old or too far ahead. One without a timestamp (-1) is neither.
+    pub fn timed(self, times: Times, now: Timestamp, crc: Crc) -> Result<Batch, Invalid> {
+        let Times::Create { before_max_ms, after_max_ms } = times else {
+            return Ok(self.restamped(now, LOG_APPEND_TIME_BIT, crc));
+        };
+        let (oldest, newest) = self.span;
+        let refused = |reason| Err(Invalid { code: INVALID_TIMESTAMP, reason });
+        if oldest != NO_TIMESTAMP && now.0.saturating_sub(oldest.0) > before_max_ms {
+            return refused("a record is older than message.timestamp.before.max.ms allows");
+        }
+        if newest != NO_TIMESTAMP && newest.0.saturating_sub(now.0) > after_max_ms {
+            return refused("a record is further ahead than message.timestamp.after.max.ms allows");
+        }
+        Ok(if newest == self.header.max_timestamp { self } else { self.restamped(newest, 0, crc) })
+    }
+
+    /// A copy with another largest timestamp and more attributes, and the checksum of that.
+    fn restamped(&self, max_timestamp: Timestamp, attributes: i16, crc: Crc) -> Batch {
+        let mut bytes = self.bytes.to_vec();
+        let attributes = self.header.attributes | attributes;
+        bytes[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
+        bytes[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&max_timestamp.0.to_be_bytes());
+        let crc = crc(&bytes[CHECKED_FROM..]);
+        bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
+        Batch::of(Header { max_timestamp, attributes, crc, ..self.header }, bytes.into())
     }
 
     /// Whether the checksum matches.
@@ -126,12 +186,13 @@ impl Batch {
         Header { base_offset, leader_epoch, ..self.header }
     }
 
-    /// That uncompressed records fill the batch exactly and count up from 0.
-    fn check_records(&self) -> Result<(), Invalid> {
+    /// That uncompressed records fill the batch exactly and count up from 0; gives their oldest and newest timestamp.
+    fn check_records(&self) -> Result<Option<(Timestamp, Timestamp)>, Invalid> {
         let mut rest = &self.bytes[HEADER_BYTES..];
         if self.header.codec() != Some(Codec::None) {
-            return if rest.is_empty() { Err(corrupt("compressed records of no bytes")) } else { Ok(()) };
+            return if rest.is_empty() { Err(corrupt("compressed records of no bytes")) } else { Ok(None) };
         }
+        let (mut oldest, mut newest) = (None, NO_TIMESTAMP.0);
         for index in 0..self.header.count {
             let record = take_record(&mut rest).map_err(|Corrupt(reason)| invalid(reason))?;
             if record.attributes != 0 {
@@ -140,8 +201,14 @@ impl Batch {
             if record.offset_delta != index {
                 return Err(invalid("the records' offset deltas do not count up from 0"));
             }
+            let timestamp = self.header.base_timestamp.0.wrapping_add(record.timestamp_delta);
+            if timestamp != NO_TIMESTAMP.0 {
+                oldest = Some(oldest.map_or(timestamp, |old: i64| old.min(timestamp)));
+            }
+            newest = newest.max(timestamp);
         }
-        if rest.is_empty() { Ok(()) } else { Err(invalid("bytes after the last record")) }
+        let span = (oldest.map_or(NO_TIMESTAMP, Timestamp), Timestamp(newest));
+        if rest.is_empty() { Ok(Some(span)) } else { Err(invalid("bytes after the last record")) }
     }
 }
 
@@ -238,7 +305,7 @@ impl Iterator for Batches {
         }
         match Header::parse(&self.rest) {
             Ok(header) if header.size() > self.rest.len() => None,
-            Ok(header) => Some(Ok(Batch { header, bytes: self.rest.split_to(header.size()) })),
+            Ok(header) => Some(Ok(Batch::of(header, self.rest.split_to(header.size())))),
             Err(corrupt) => {
                 self.rest.clear();
                 Some(Err(corrupt))

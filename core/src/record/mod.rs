@@ -10,7 +10,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{Batch, Batches, Crc, Invalid, Limits, batches};
+pub use batch::{Batch, Batches, Crc, Invalid, Limits, Times, batches};
 pub use builder::Builder;
 pub use read::{Headers, Record, Records, records};
 

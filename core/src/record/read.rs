@@ -51,7 +51,7 @@ impl<'a> Iterator for Headers<'a> {
 /// A record as it stands, relative to its batch.
 pub(super) struct Raw<'a> {
     pub(super) attributes: u8,
-    timestamp_delta: i64,
+    pub(super) timestamp_delta: i64,
     pub(super) offset_delta: i32,
     key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,

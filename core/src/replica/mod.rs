@@ -5,8 +5,10 @@
 //! once: it only grows.
 
 mod read;
+mod retention;
 
 pub use read::{Reading, refused};
+pub use retention::Retention;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -14,7 +16,7 @@ use alloc::vec::Vec;
 use crate::effect::Effect;
 use crate::ids::{BrokerId, LeaderEpoch, LogId, Offset, ProducerId};
 use crate::log::{Appended, Log, ProducerEntry, Verdict};
-use crate::record::Batch;
+use crate::record::{Batch, Times};
 use crate::table::Key;
 use crate::wire::{ProducerState, error};
 
@@ -31,6 +33,27 @@ pub struct Keeping {
     pub segment_bytes: u32,
     /// The largest batch that is taken.
     pub max_message_bytes: u32,
+    /// Whose time its records bear.
+    pub times: Times,
+    /// How long and how much it keeps.
+    pub retention: Retention,
+    /// How many replicas must be in sync for acks=-1.
+    pub min_insync_replicas: usize,
+}
+
+impl Keeping {
+    /// Of a log that no client writes to and nobody but its owner trims.
+    #[must_use]
+    pub fn internal(segment_bytes: u32) -> Keeping {
+        Keeping {
+            durable: true,
+            segment_bytes,
+            max_message_bytes: u32::MAX,
+            times: Times::Create { before_max_ms: i64::MAX, after_max_ms: i64::MAX },
+            retention: Retention::default(),
+            min_insync_replicas: 1,
+        }
+    }
 }
 
 /// A replica of this broker.
@@ -187,6 +210,12 @@ impl Replica {
             e if e > epoch.0 => Err(error::UNKNOWN_LEADER_EPOCH),
             _ => Ok(epoch),
         }
+    }
+
+    /// Whether enough replicas are in sync for a produce with acks=-1.
+    #[must_use]
+    pub fn is_in_sync_enough(&self) -> bool {
+        self.followers.len() + 1 >= self.keeping.min_insync_replicas
     }
 
     /// Appends a checked batch as the leader, unless its producer repeats itself or left something out.

@@ -141,6 +141,7 @@ pub fn produced(response: &mut ProduceResponse, at: Place, result: ProduceResult
     let answer = &mut response.responses[at.topic].partition_responses[at.partition];
     answer.error_code = result.error;
     answer.base_offset = result.base_offset.0;
+    answer.log_append_time_ms = result.log_append_time.0;
     answer.log_start_offset = result.log_start_offset.0;
     answer.error_message = result.message;
 }

@@ -92,7 +92,7 @@ impl Shard {
     pub(super) fn started(&mut self, step: &mut Step<'_>) {
         let segment_bytes = self.configs(None).segment_bytes();
         let Some(control) = &mut self.control else { return };
-        let keeping = crate::replica::Keeping { durable: true, segment_bytes, max_message_bytes: u32::MAX };
+        let keeping = crate::replica::Keeping::internal(segment_bytes);
         let replica = self
             .replicas
             .entry(LogId::METADATA)

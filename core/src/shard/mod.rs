@@ -19,9 +19,10 @@ use alloc::vec::Vec;
 use crate::effect::{Answer, Call, Config, Effect, Input, Range};
 use crate::ids::{ConnectionId, Correlation, Instant, LogId, Now, Offset, Seq, ShardIndex, Ticket, Uuid};
 use crate::log::{Found, Log};
-use crate::metadata::configs::Layers;
+use crate::metadata::configs::{Layers, TimestampType};
 use crate::metadata::{Change, Image, Topic};
-use crate::replica::{Keeping, Replica};
+use crate::record::Times;
+use crate::replica::{Keeping, Replica, Retention};
 use crate::rng::Rng;
 use crate::session::Session;
 use crate::session::fetch::FetchSessions;
@@ -32,6 +33,9 @@ use crate::wire::MetadataRecord;
 use control::Control;
 use front::ProducerIds;
 use waits::Waits;
+
+/// The time from the first log with a limit to the first look: Kafka's `log.initial.task.delay.ms`.
+const RETENTION_DELAY_MS: i64 = 30_000;
 
 /// Who asked this shard for something about its logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +75,9 @@ pub struct Shard {
     removing: BTreeMap<LogId, Replica>,
     sessions: BTreeMap<ConnectionId, Session>,
     fetch_sessions: FetchSessions,
+    /// When logs are next looked through for what they no longer keep; none of them has a limit when there is no such
+    /// time.
+    retention_at: Option<Instant>,
     gathers: Table<Gather>,
     waits: Waits,
     /// Calls held back, by sender, in their order.
@@ -95,6 +102,7 @@ impl Shard {
             replicas: BTreeMap::new(),
             removing: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            retention_at: None,
             fetch_sessions: FetchSessions::new(crate::rng::draw(
                 config.seed,
                 "fetch-session",
@@ -141,7 +149,7 @@ impl Shard {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let controller = self.control.as_ref().and_then(Control::deadline);
-        [self.waits.deadline(), controller].into_iter().flatten().min()
+        [self.waits.deadline(), controller, self.retention_at].into_iter().flatten().min()
     }
 
     /// Checks every invariant of every log, session and wait: for the simulator, now and then.
@@ -203,11 +211,25 @@ impl Shard {
 
     /// How a log is kept by its topic's configs, or the defaults while the topic is not known.
     fn keeping(&self, log: LogId) -> Keeping {
-        let configs = self.configs(self.image.partition(log).map(|(topic, _)| topic));
+        if log == LogId::METADATA {
+            return Keeping::internal(self.configs(None).segment_bytes());
+        }
+        let partition = self.image.partition(log);
+        let configs = self.configs(partition.map(|(topic, _)| topic));
+        let replicas = partition.map_or(1, |(_, p)| p.replicas.len());
         Keeping {
             durable: configs.durable(),
             segment_bytes: configs.segment_bytes(),
             max_message_bytes: configs.max_message_bytes(),
+            times: match configs.timestamp_type() {
+                TimestampType::LogAppendTime => Times::Append,
+                TimestampType::CreateTime => Times::Create {
+                    before_max_ms: configs.timestamp_before_max_ms(),
+                    after_max_ms: configs.timestamp_after_max_ms(),
+                },
+            },
+            retention: Retention { ms: configs.retention_ms(), bytes: configs.retention_bytes() },
+            min_insync_replicas: usize::try_from(configs.min_insync_replicas()).map_or(1, |n| n.min(replicas)),
         }
     }
 
@@ -269,6 +291,9 @@ impl Shard {
         let replica =
             self.replicas.entry(log).or_insert_with(|| Replica::new(Log::create(log, name, step.out), keeping));
         replica.keep(keeping);
+        if keeping.retention.is_limited() && self.retention_at.is_none() {
+            self.retention_at = Some(step.now.monotonic.plus_ms(RETENTION_DELAY_MS));
+        }
         if partition.leader != Some(me) {
             let waits = replica.resign();
             return self.wake_all(waits, step);
@@ -410,6 +435,7 @@ impl Shard {
             self.expired(wait, step);
         }
         self.expire_controller(step);
+        self.retain(step);
     }
 
     /// Gives bytes back that nobody wants any more.

@@ -11,7 +11,7 @@ use crate::effect::{
 };
 use crate::ids::{Correlation, LeaderEpoch, LogId, Offset, Ticket, Timestamp};
 use crate::metadata::Image;
-use crate::record::{Batch, Limits};
+use crate::record::{Batch, Limits, Times};
 use crate::replica::{Attempt, Reading, Replica, WaitId, refused};
 use crate::wire::{error, list_offsets};
 
@@ -29,7 +29,7 @@ impl Shard {
         let mut results = Vec::with_capacity(parts.len());
         let mut open = Vec::new();
         for part in parts {
-            let (result, next) = self.append(part, zstd, step);
+            let (result, next) = self.append(part, acks, zstd, step);
             if let Some(next) = next {
                 let (log, next) = next;
                 let replica = self.replicas.get_mut(&log).expect("it was appended to");
@@ -51,6 +51,7 @@ impl Shard {
     fn append(
         &mut self,
         part: ProducePart,
+        acks: i16,
         zstd: bool,
         step: &mut Step<'_>,
     ) -> (ProduceResult, Option<(LogId, Offset)>) {
@@ -62,14 +63,26 @@ impl Shard {
             Ok(batch) if batch.header.is_transactional() => {
                 return (not_produced(error::INVALID_TXN_STATE, Some("transactions are not served")), None);
             }
+            Ok(_) if acks == -1 && !replica.is_in_sync_enough() => {
+                return (not_produced(error::NOT_ENOUGH_REPLICAS, None), None);
+            }
             Ok(batch) => batch,
             Err(invalid) => return (not_produced(invalid.code, Some(invalid.reason)), None),
         };
+        let times = replica.keeping().times;
+        let batch = match batch.timed(times, step.now.wall, self.config.crc) {
+            Ok(batch) => batch,
+            Err(invalid) => return (not_produced(invalid.code, Some(invalid.reason)), None),
+        };
+        let end = replica.log().log_end_offset();
         match replica.append(batch, step.out) {
             Attempt::At(appended) => {
+                // When a duplicate's original was appended is not remembered.
+                let now = times == Times::Append && appended.base == end;
                 let result = ProduceResult {
                     error: error::NONE,
                     base_offset: appended.base,
+                    log_append_time: if now { step.now.wall } else { Timestamp(-1) },
                     log_start_offset: replica.log().log_start_offset(),
                     message: None,
                 };
@@ -265,7 +278,9 @@ pub(super) fn absent(image: &Image, log: LogId) -> i16 {
 
 fn not_produced(error: i16, message: Option<&str>) -> ProduceResult {
     let none = Offset(-1);
-    ProduceResult { error, base_offset: none, log_start_offset: none, message: message.map(ToString::to_string) }
+    let log_append_time = Timestamp(-1);
+    let message = message.map(ToString::to_string);
+    ProduceResult { error, base_offset: none, log_append_time, log_start_offset: none, message }
 }
 
 fn total(readings: &[Reading]) -> u32 {

@@ -1,4 +1,4 @@
-//! Where the logs of this shard start, and what is told about them: delete-records, epoch ends, descriptions.
+//! Where the logs of this shard start, and what is told about them: delete-records, retention, epoch ends, descriptions.
 
 use alloc::vec::Vec;
 
@@ -102,6 +102,17 @@ impl Shard {
         };
         let described = parts.iter().map(describe).collect();
         self.answer(origin, Answer::Describe(described), step);
+    }
+
+    /// Looks through the logs for what they no longer keep, when that is due.
+    pub(super) fn retain(&mut self, step: &mut Step<'_>) {
+        if self.retention_at.is_none_or(|at| at > step.now.monotonic) {
+            return;
+        }
+        let limited = self.replicas.values_mut().filter(|r| r.keeping().retention.is_limited());
+        let looked = limited.map(|replica| replica.retain(step.now.wall, step.out)).count();
+        let next = step.now.monotonic.plus_ms(self.configs(None).retention_check_interval_ms());
+        self.retention_at = (looked > 0).then_some(next);
     }
 
     /// A log's start may have moved.

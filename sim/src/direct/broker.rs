@@ -95,6 +95,8 @@ impl Broker {
             configs: [
                 ("num.partitions".into(), params.default_partitions.to_string()),
                 ("log.segment.bytes".into(), params.segment_bytes.to_string()),
+                // A run ends when nothing is left to happen: no timer may be armed for ever.
+                ("log.retention.ms".into(), "-1".into()),
             ]
             .into(),
         }

@@ -35,8 +35,17 @@ pub(super) static DELETE_TOPICS: Definition =
 pub(super) static NUM_PARTITIONS: Definition =
     own("num.partitions", Kind::Int, COUNT, "1", "How many partitions a topic has that is created without a number.");
 
+pub(super) static RETENTION_CHECK: Definition = own(
+    "log.retention.check.interval.ms",
+    Kind::Long,
+    Domain::Number(1, i64::MAX),
+    "300000",
+    "The time between two looks for segments that are too old or too many, in milliseconds.",
+);
+
 /// Set at start and constant for a life.
-static OWN: [&Definition; 4] = [&AUTO_CREATE_TOPICS, &REPLICATION_FACTOR, &DELETE_TOPICS, &NUM_PARTITIONS];
+static OWN: [&Definition; 5] =
+    [&AUTO_CREATE_TOPICS, &REPLICATION_FACTOR, &DELETE_TOPICS, &RETENTION_CHECK, &NUM_PARTITIONS];
 
 /// A key of the broker's.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use super::broker::{AUTO_CREATE_TOPICS, DELETE_TOPICS, NUM_PARTITIONS, REPLICATION_FACTOR};
+use super::broker::{AUTO_CREATE_TOPICS, DELETE_TOPICS, NUM_PARTITIONS, REPLICATION_FACTOR, RETENTION_CHECK};
 use super::{Configs, Definition, FLUSH_NEVER, INTERNAL_SEGMENT_BYTES, boolean, in_units, topic};
 
 /// `ConfigSource`, as DescribeConfigs numbers it.
@@ -198,6 +198,12 @@ impl<'a> Layers<'a> {
     #[must_use]
     pub fn default_replication_factor(self) -> i16 {
         self.own(&REPLICATION_FACTOR).trim().parse().unwrap_or(1)
+    }
+
+    /// The time between two looks for segments to drop, milliseconds.
+    #[must_use]
+    pub fn retention_check_interval_ms(self) -> i64 {
+        self.own(&RETENTION_CHECK).trim().parse().unwrap_or(300_000)
     }
 
     /// Whether a Metadata request may create topics.

@@ -197,8 +197,7 @@ static TOPIC: [Definition; 34] = [
         "3600000",
         &[synonym("log.message.timestamp.after.max.ms", "3600000")],
         "How far a record's timestamp may lie after this broker's clock when it is the producer's, in milliseconds.",
-    )
-    .only(&["3600000"]),
+    ),
     number(
         "message.timestamp.before.max.ms",
         Kind::Long,
@@ -206,8 +205,7 @@ static TOPIC: [Definition; 34] = [
         FOREVER,
         &[synonym("log.message.timestamp.before.max.ms", FOREVER)],
         "How far a record's timestamp may lie before this broker's clock when it is the producer's, in milliseconds.",
-    )
-    .only(&[FOREVER]),
+    ),
     config(
         "message.timestamp.type",
         Kind::String,
@@ -215,8 +213,7 @@ static TOPIC: [Definition; 34] = [
         "CreateTime",
         &[synonym("log.message.timestamp.type", "CreateTime")],
         "Whose time a record's timestamp is: the producer's or that of the append.",
-    )
-    .only(&["CreateTime"]),
+    ),
     config(
         "min.cleanable.dirty.ratio",
         Kind::Double,
@@ -261,8 +258,7 @@ static TOPIC: [Definition; 34] = [
         "-1",
         &[synonym("log.retention.bytes", "-1")],
         "How many bytes a partition keeps before its oldest segments are dropped; below 0 there is no limit.",
-    )
-    .only(&["-1"]),
+    ),
     number(
         "retention.ms",
         Kind::Long,
@@ -274,8 +270,7 @@ static TOPIC: [Definition; 34] = [
             Synonym { key: "log.retention.hours", unit: HOUR_MS, default: Some("168") },
         ],
         "How long a segment is kept after its newest record, in milliseconds; -1 is for ever.",
-    )
-    .only(&["604800000", "-1"]),
+    ),
     number(
         "segment.bytes",
         Kind::Int,

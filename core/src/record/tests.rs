@@ -284,7 +284,7 @@ fn timestamps_are_the_producers_within_bounds_or_those_of_the_append() {
     let built = || {
         let mut builder = Builder::new();
         [100, -1, 300, 200].into_iter().for_each(|at| builder.push(Timestamp(at), None, None));
-        Batch::check(builder.build(crc).into(), crc, LIMITS).unwrap()
+        Batch::check(builder.build(crc), crc, LIMITS).unwrap()
     };
     let create = |before_max_ms, after_max_ms| Times::Create { before_max_ms, after_max_ms };
     let code = |times, now| built().timed(times, Timestamp(now), crc).map_err(|invalid| invalid.code).map(|b| b.header);

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod cli;
+pub mod client;
 pub mod disk;
 pub mod host;
 pub mod http;

@@ -102,6 +102,14 @@ fn long_old_answers_leave_by_sendfile() {
     assert!(bytes > 500_000);
     let now = metrics(&http(&broker));
     assert_eq!(now["klamm_sent_bytes_total{way=\"sendfile\"}"], bytes as f64);
+    // What is not in the page cache is read by the disk, not by the thread that all connections share.
+    let log = std::fs::File::open(data.join("t-0/00000000000000000000.log")).unwrap();
+    rustix::fs::fsync(&log).unwrap();
+    rustix::fs::fadvise(&log, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let copied = now["klamm_sent_bytes_total{way=\"copied\"}"];
+    Client::connect(&broker.address).ask(11, fetch("t", 0, 0, 0));
+    let cold = metrics(&http(&broker))["klamm_sent_bytes_total{way=\"copied\"}"];
+    assert!(cold - copied > 200_000.0, "{} bytes copied of a cold file", cold - copied);
     broker.stop();
 }
 

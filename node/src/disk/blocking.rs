@@ -91,6 +91,10 @@ impl Disk for Blocking {
         Some(file.as_fd())
     }
 
+    fn is_cached(file: &File, at: u64, len: usize) -> bool {
+        files::is_cached(file, at, len)
+    }
+
     fn syncs(&self) -> Option<Counts> {
         Some(self.syncs.counts())
     }

@@ -41,6 +41,8 @@ impl<D: Disk> Logs<D> {
                 let folder = log.borrow().folder.clone();
                 small::write(self.disk(), &folder, BALLOT, ballot).await
             }
+            // A close that came while the log was being removed has nothing left to do.
+            Change::Close { .. } if self.log(log.borrow().id).is_none() => Ok(()),
             Change::Close { .. } => self.seal(log).await,
         };
         if let Err(error) = result {

@@ -87,6 +87,10 @@ impl Disk for AnyDisk {
         Blocking::descriptor(file)
     }
 
+    fn is_cached(file: &File, at: u64, len: usize) -> bool {
+        Blocking::is_cached(file, at, len)
+    }
+
     fn syncs(&self) -> Option<Counts> {
         match self {
             AnyDisk::Blocking(disk) => disk.syncs(),

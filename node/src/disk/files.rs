@@ -13,6 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+/// What the kernel reads ahead unless it is told otherwise.
+const READ_AHEAD: usize = 128 << 10;
 /// `IOV_MAX`: the slices that one `pwritev` takes.
 const MAX_SLICES: usize = 1024;
 
@@ -88,6 +90,17 @@ pub(super) fn write(file: &File, mut at: u64, data: &[Bytes]) -> io::Result<()> 
 /// The file's length in bytes.
 pub(super) fn length(file: &File) -> io::Result<u64> {
     Ok(file.0.metadata()?.len())
+}
+
+/// Whether the first byte of each window of read-ahead, and the last one, can be had without waiting. A file system that
+/// cannot tell has them.
+pub(super) fn is_cached(file: &File, at: u64, len: usize) -> bool {
+    let has = |at: u64| {
+        let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut [0])], at, ReadWriteFlags::NOWAIT);
+        !matches!(read, Err(Errno::AGAIN))
+    };
+    let end = at + len as u64;
+    (at..end).step_by(READ_AHEAD).all(has) && (len == 0 || has(end - 1))
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {

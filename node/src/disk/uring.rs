@@ -134,6 +134,10 @@ impl Disk for Uring {
         Some(file.as_fd())
     }
 
+    fn is_cached(file: &File, at: u64, len: usize) -> bool {
+        files::is_cached(file, at, len)
+    }
+
     fn syncs(&self) -> Option<Counts> {
         Some(self.0.ring.borrow().syncs.counts())
     }

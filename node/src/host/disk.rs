@@ -176,6 +176,11 @@ pub trait Disk: Clone + 'static {
     /// The descriptor behind a file, for `sendfile`; `None` where there is none.
     fn descriptor(file: &Self::File) -> Option<BorrowedFd<'_>>;
 
+    /// Whether bytes of a file are most likely in the page cache, so that `sendfile` does not wait for the device.
+    fn is_cached(_file: &Self::File, _at: u64, _len: usize) -> bool {
+        true
+    }
+
     /// How long its syncs took, in nanoseconds, where somebody measures that.
     fn syncs(&self) -> Option<Counts> {
         None

@@ -142,10 +142,12 @@ where
                 advance(pieces, sent);
             }
             Piece::File { file, at, len } => {
-                let descriptor = if W::SENDFILE && *len >= SENDFILE_FROM { D::descriptor(file) } else { None };
+                let step = SENDFILE_STEP.min(*len) as usize;
+                // From the device `sendfile` would wait on this thread, for everybody: the disk reads that.
+                let direct = W::SENDFILE && *len >= SENDFILE_FROM && D::is_cached(file, *at, step);
+                let descriptor = if direct { D::descriptor(file) } else { None };
                 // Boxed: a connection at rest has no room for these.
                 if let Some(descriptor) = descriptor {
-                    let step = SENDFILE_STEP.min(*len) as usize;
                     let sending = in_time(clock, WRITE_DEADLINE_MS, writer.send_file(descriptor, *at, step));
                     let sent = Box::pin(sending).await?;
                     if sent == 0 {

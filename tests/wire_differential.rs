@@ -16,7 +16,8 @@ use std::collections::BTreeSet;
 
 /// The versions that the crate does not know.
 fn foreign(api: &Api, version: i16) -> bool {
-    api.key == klamm_core::wire::ApiKey::ListOffsets && version == 11
+    use klamm_core::wire::ApiKey::{DescribeLogDirs, ListOffsets};
+    matches!((api.key, version), (ListOffsets, 11) | (DescribeLogDirs, 5))
 }
 
 fn kafka_key(api: &Api) -> ApiKey {

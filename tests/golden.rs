@@ -16,11 +16,14 @@ use klamm_core::metadata::configs::Configs;
 use klamm_core::record::{Batch, Builder};
 use klamm_core::shard::Shard;
 use klamm_core::wire::{
-    CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest,
+    CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, Cursor,
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicState, DeleteTopicsRequest,
-    DescribeLogDirsRequest, DescribeProducersRequest, DescribeProducersTopic, FetchPartition, FetchRequest, FetchTopic,
-    InitProducerIdRequest, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, MetadataRequest,
-    MetadataRequestTopic, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeConfigsResource, DescribeLogDirsRequest,
+    DescribeProducersRequest, DescribeProducersTopic, DescribeQuorumPartition, DescribeQuorumRequest,
+    DescribeQuorumTopic, DescribeTopicPartitionsRequest, FetchPartition, FetchRequest, FetchTopic,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterableConfig, InitProducerIdRequest,
+    ListConfigResourcesRequest, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, MetadataRequest,
+    MetadataRequestTopic, Nullable, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
     PartitionProduceData, ProduceRequest, Request, Response, TopicProduceData,
 };
 use klamm_sim::trace;
@@ -583,6 +586,106 @@ fn more_partitions() {
     s.settle();
     s.request(1, produce("orders", &[0, 1, 2, 3], -1, -1));
     s.settle();
+    s.end();
+}
+
+/// One change of one topic's or broker's configs: 0 set, 1 delete.
+fn alter(kind: i8, name: &str, key: &str, operation: i8, value: &str) -> IncrementalAlterConfigsRequest {
+    let config = IncrementalAlterableConfig {
+        name: key.into(),
+        config_operation: operation,
+        value: (operation == 0).then(|| value.into()),
+    };
+    let resource =
+        IncrementalAlterConfigsResource { resource_type: kind, resource_name: name.into(), configs: vec![config] };
+    IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false }
+}
+
+fn describe(kind: i8, name: &str, keys: &[&str]) -> DescribeConfigsRequest {
+    let resource = DescribeConfigsResource {
+        resource_type: kind,
+        resource_name: name.into(),
+        configuration_keys: Some(keys.iter().map(ToString::to_string).collect()),
+    };
+    DescribeConfigsRequest { resources: vec![resource], include_synonyms: true, ..DescribeConfigsRequest::default() }
+}
+
+#[test]
+fn configs() {
+    let (topic, broker) = (2, 4);
+    let mut s = Story::new("configs", 1);
+    s.says("A broker with a topic: its configs are the defaults.");
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, create("orders", 1));
+    s.settle();
+    s.request(0, describe(topic, "orders", &[]));
+    s.request(0, describe(topic, "orders", &["max.message.bytes"]));
+    s.says("A smaller limit for all topics of the cluster, then a still smaller one for this topic.");
+    s.request(0, alter(broker, "", "message.max.bytes", 0, "70"));
+    s.settle();
+    s.request(0, alter(topic, "orders", "max.message.bytes", 0, "60"));
+    s.settle();
+    s.request(0, describe(topic, "orders", &["max.message.bytes"]));
+    s.request(0, describe(broker, "", &[]));
+    s.says(
+        "They take effect at once: a batch of 69 bytes is too large, and is not when the topic's own limit is deleted.",
+    );
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.request(0, alter(topic, "orders", "max.message.bytes", 1, ""));
+    s.settle();
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.settle();
+    s.says("From the page cache: no sync.");
+    s.request(0, alter(topic, "orders", "flush.messages", 0, "9223372036854775807"));
+    s.settle();
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.settle();
+    s.says("What would have no effect is refused, and what cannot change while the broker runs.");
+    s.request(0, alter(topic, "orders", "cleanup.policy", 0, "compact"));
+    s.request(0, alter(topic, "orders", "no.such.key", 0, "1"));
+    s.request(0, alter(broker, "1", "num.partitions", 0, "3"));
+    s.settle();
+    s.request(0, describe(topic, "nobody", &[]));
+    s.request(0, ListConfigResourcesRequest::default());
+    s.says("A restart keeps what was set.");
+    s.boot(1, 2);
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, describe(topic, "orders", &["flush.messages", "max.message.bytes"]));
+    s.end();
+}
+
+#[test]
+fn descriptions() {
+    let mut s = Story::new("descriptions", 2);
+    s.says("A broker of two shards, and topics.");
+    s.start();
+    s.tell(1, Input::Opened { conn: CONN });
+    s.request(1, create("clicks", 3));
+    s.settle();
+    s.request(1, create("orders", 2));
+    s.settle();
+    s.says("Who is there, and who leads the metadata quorum: shard 0 knows that.");
+    s.request(1, DescribeClusterRequest::default());
+    s.request(1, DescribeClusterRequest { endpoint_type: 2, ..DescribeClusterRequest::default() });
+    let quorum = |topic_name: &str| {
+        let partitions = vec![DescribeQuorumPartition { partition_index: 0 }];
+        let topic = DescribeQuorumTopic { topic_name: topic_name.into(), partitions };
+        DescribeQuorumRequest { topics: vec![topic] }
+    };
+    s.request(1, quorum("__cluster_metadata"));
+    s.request(1, quorum("orders"));
+    s.settle();
+    s.says("Partitions, two a page.");
+    let page = |cursor: Option<(&str, i32)>| DescribeTopicPartitionsRequest {
+        response_partition_limit: 2,
+        cursor: Nullable(cursor.map(|(name, partition_index)| Cursor { topic_name: name.into(), partition_index })),
+        ..DescribeTopicPartitionsRequest::default()
+    };
+    s.request(1, page(None));
+    s.request(1, page(Some(("clicks", 2))));
+    s.request(1, page(Some(("orders", 1))));
     s.end();
 }
 

@@ -13,7 +13,7 @@ use crate::ids::{ConnectionId, Correlation, LeaderEpoch, LogId, Offset, Seq, Sha
 use crate::log::{Ballot, Checkpoint, Found};
 use crate::metadata::configs::Configs;
 use crate::record::Batch;
-use crate::wire::{AdminRequest, MetadataRecord, Request, Response};
+use crate::wire::{AdminRequest, DescribeQuorumRequest, MetadataRecord, Request, Response};
 
 /// What a shard is told.
 #[derive(Clone, Debug)]
@@ -346,6 +346,8 @@ pub enum Call {
     },
     /// For the controller (shard 0 relays): the request of a client, or an auto-creation.
     Admin(AdminRequest),
+    /// For the metadata quorum's leader (shard 0 relays).
+    DescribeQuorum(DescribeQuorumRequest),
     /// For the controller: a block of producer ids.
     AllocateProducerIds,
     /// The sender's metadata image reached an offset.
@@ -353,6 +355,12 @@ pub enum Call {
         /// Exclusive.
         upto: Offset,
     },
+}
+
+impl From<AdminRequest> for Call {
+    fn from(request: AdminRequest) -> Call {
+        Call::Admin(request)
+    }
 }
 
 /// What a shard answers to another.
@@ -378,7 +386,7 @@ pub enum Answer {
     EpochEnds(Vec<Result<(LeaderEpoch, Offset), i16>>),
     /// To `Describe`: one description a part, in order, or an error code.
     Describe(Vec<Result<Description, i16>>),
-    /// To `Admin`.
+    /// To `Admin` and `DescribeQuorum`.
     Admin(Response),
     /// To `AllocateProducerIds`: first id and count, or an error code.
     ProducerIds(Result<(i64, i32), i16>),

@@ -130,6 +130,13 @@ impl Generator<'_> {
                     self.value(element, loud, out);
                 }
             }
+            Type::Optional(inner) => {
+                let there = loud || self.rng.one_in(2);
+                out.push(if there { 1 } else { 0xff });
+                if there {
+                    self.value(inner, loud, out);
+                }
+            }
             Type::Struct(fields) => self.fields(fields, loud, out),
         }
     }

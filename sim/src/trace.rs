@@ -3,7 +3,11 @@
 use klamm_core::effect::{Answer, Call, Effect, FetchResult, Input, Lookup, Query, Range};
 use klamm_core::ids::{Offset, Timestamp};
 use klamm_core::record::Batch;
-use klamm_core::wire::{AdminRequest, MetadataRecord, Request, Response, error};
+use klamm_core::wire::{
+    AdminRequest, AlterConfigsResourceResponse, DeleteTopicsResponse, DescribeClusterResponse,
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeQuorumResponse, DescribeTopicPartitionsResponse,
+    DescribeTopicPartitionsResponseTopic, ListConfigResourcesResponse, MetadataRecord, Request, Response, error,
+};
 
 /// An input, in one line.
 #[must_use]
@@ -147,6 +151,23 @@ fn request(request: &Request) -> String {
         Request::CreateTopics(r) => admin(&AdminRequest::CreateTopics(r.clone())),
         Request::DeleteTopics(r) => admin(&AdminRequest::DeleteTopics(r.clone())),
         Request::CreatePartitions(r) => admin(&AdminRequest::CreatePartitions(r.clone())),
+        Request::AlterConfigs(r) => admin(&AdminRequest::AlterConfigs(r.clone())),
+        Request::IncrementalAlterConfigs(r) => admin(&AdminRequest::IncrementalAlterConfigs(r.clone())),
+        Request::DescribeConfigs(r) => format!(
+            "describe-configs{}",
+            list(&r.resources, |r| {
+                let keys = r.configuration_keys.as_deref().unwrap_or_default().join(",");
+                format!("{}[{keys}]", resource(r.resource_type, &r.resource_name))
+            })
+        ),
+        Request::ListConfigResources(r) => format!("list-config-resources{}", list(&r.resource_types, i8::to_string)),
+        Request::DescribeCluster(_) => "describe-cluster".into(),
+        Request::DescribeQuorum(_) => "describe-quorum".into(),
+        Request::DescribeTopicPartitions(r) => {
+            let from =
+                r.cursor.0.as_ref().map_or(String::new(), |c| format!(" from {}-{}", c.topic_name, c.partition_index));
+            format!("describe-topic-partitions{}{from}", list(&r.topics, |t| t.name.clone()))
+        }
         Request::Metadata(r) => match &r.topics {
             None => "metadata all".into(),
             Some(topics) => {
@@ -185,6 +206,92 @@ fn request(request: &Request) -> String {
     }
 }
 
+fn resource(kind: i8, name: &str) -> String {
+    match kind {
+        2 => format!("topic:{name}"),
+        4 => format!("broker:{name}"),
+        _ => format!("{kind}:{name}"),
+    }
+}
+
+/// Few configs with their values, many by their number.
+fn described(result: &DescribeConfigsResult) -> String {
+    let config = |c: &DescribeConfigsResourceResult| {
+        let synonyms: Vec<String> = c
+            .synonyms
+            .iter()
+            .map(|s| format!("{}:{}={}", s.source, s.name, s.value.as_deref().unwrap_or("null")))
+            .collect();
+        format!("{}={} from {} ({})", c.name, c.value.as_deref().unwrap_or("null"), c.config_source, synonyms.join(" "))
+    };
+    let configs = if result.configs.len() > 3 {
+        format!(" {} configs", result.configs.len())
+    } else {
+        list(&result.configs, config)
+    };
+    format!("{} {}{configs}", resource(result.resource_type, &result.resource_name), error(result.error_code))
+}
+
+fn quorum(r: &DescribeQuorumResponse) -> String {
+    let parts = r.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.topic_name, p)));
+    let parts: Vec<String> = parts
+        .map(|(name, p)| {
+            let voters = list(&p.current_voters, |v| format!("{}@{}", v.replica_id, v.log_end_offset));
+            format!(
+                "{name}-{} {} leader={} epoch={} high-watermark={} voters{voters}",
+                p.partition_index,
+                error(p.error_code),
+                p.leader_id,
+                p.leader_epoch,
+                p.high_watermark
+            )
+        })
+        .collect();
+    format!("quorum {}{}", error(r.error_code), list(&parts, Clone::clone))
+}
+
+fn topic_partitions(r: &DescribeTopicPartitionsResponse) -> String {
+    let topic = |t: &DescribeTopicPartitionsResponseTopic| {
+        let indexes: Vec<i32> = t.partitions.iter().map(|p| p.partition_index).collect();
+        format!("{} {} {indexes:?}", t.name.clone().unwrap_or_default(), error(t.error_code))
+    };
+    let next =
+        r.next_cursor.0.as_ref().map_or(String::new(), |c| format!(" next {}-{}", c.topic_name, c.partition_index));
+    format!("topic-partitions{}{next}", list(&r.topics, topic))
+}
+
+fn config_resources(r: &ListConfigResourcesResponse) -> String {
+    format!(
+        "config-resources {}{}",
+        error(r.error_code),
+        list(&r.config_resources, |c| resource(c.resource_type, &c.resource_name))
+    )
+}
+
+fn cluster(r: &DescribeClusterResponse) -> String {
+    format!(
+        "cluster {} {} controller={}{}",
+        r.cluster_id,
+        error(r.error_code),
+        r.controller_id,
+        list(&r.brokers, |b| format!("{}@{}:{}", b.broker_id, b.host, b.port))
+    )
+}
+
+fn deleted(r: &DeleteTopicsResponse) -> String {
+    format!(
+        "deleted{}",
+        list(&r.responses, |t| {
+            let name = t.name.clone().unwrap_or_else(|| t.topic_id.to_string());
+            format!("{name} {}", error(t.error_code))
+        })
+    )
+}
+
+fn altered(responses: &[AlterConfigsResourceResponse]) -> String {
+    list(responses, |r| format!("{} {}", resource(r.resource_type, &r.resource_name), error(r.error_code)))
+}
+
 fn admin(request: &AdminRequest) -> String {
     let only = |validate_only: bool| if validate_only { " (validate only)" } else { "" };
     match request {
@@ -198,6 +305,23 @@ fn admin(request: &AdminRequest) -> String {
         AdminRequest::CreatePartitions(r) => {
             let topics = list(&r.topics, |t| format!("{}*{}", t.name, t.count));
             format!("create-partitions{topics}{}", only(r.validate_only))
+        }
+        AdminRequest::AlterConfigs(r) => {
+            let resources = list(&r.resources, |r| {
+                let set = list(&r.configs, |c| format!("{}={}", c.name, c.value.as_deref().unwrap_or("null")));
+                format!("{}[{}]", resource(r.resource_type, &r.resource_name), set.trim_start())
+            });
+            format!("alter-configs{resources}{}", only(r.validate_only))
+        }
+        AdminRequest::IncrementalAlterConfigs(r) => {
+            let resources = list(&r.resources, |r| {
+                let set = list(&r.configs, |c| {
+                    let op = ["=", " deleted", "+=", "-="].get(c.config_operation as usize).unwrap_or(&"?");
+                    format!("{}{op}{}", c.name, c.value.as_deref().unwrap_or_default())
+                });
+                format!("{}[{}]", resource(r.resource_type, &r.resource_name), set.trim_start())
+            });
+            format!("incremental-alter-configs{resources}{}", only(r.validate_only))
         }
     }
 }
@@ -229,13 +353,14 @@ fn response(response: &Response) -> String {
         Response::CreateTopics(r) => {
             format!("created{}", list(&r.topics, |t| format!("{} {}", t.name, error(t.error_code))))
         }
-        Response::DeleteTopics(r) => format!(
-            "deleted{}",
-            list(&r.responses, |t| {
-                let name = t.name.clone().unwrap_or_else(|| t.topic_id.to_string());
-                format!("{name} {}", error(t.error_code))
-            })
-        ),
+        Response::DeleteTopics(r) => deleted(r),
+        Response::AlterConfigs(r) => format!("altered{}", altered(&r.responses)),
+        Response::IncrementalAlterConfigs(r) => format!("altered{}", altered(&r.responses)),
+        Response::DescribeConfigs(r) => format!("configs{}", list(&r.results, described)),
+        Response::ListConfigResources(r) => config_resources(r),
+        Response::DescribeCluster(r) => cluster(r),
+        Response::DescribeQuorum(r) => quorum(r),
+        Response::DescribeTopicPartitions(r) => topic_partitions(r),
         Response::CreatePartitions(r) => {
             format!("partitions{}", list(&r.results, |t| format!("{} {}", t.name, error(t.error_code))))
         }
@@ -309,6 +434,7 @@ fn call(call: &Call) -> String {
         Call::EpochEnds { parts } => format!("epoch-ends{}", list(parts, |p| format!("{} epoch={}", p.log, p.epoch))),
         Call::Describe { parts } => format!("describe{}", list(parts, |p| p.log.to_string())),
         Call::Admin(request) => admin(request),
+        Call::DescribeQuorum(_) => "describe-quorum".into(),
         Call::AllocateProducerIds => "allocate-producer-ids".into(),
         Call::ImageAt { upto } => format!("image-at {upto}"),
     }

@@ -4,6 +4,7 @@
 //! Its state is the metadata image with what it decided and is not committed yet. A registration ends the leader epochs
 //! of the broker's earlier life: partitions it led have no leader until it is unfenced, then a new epoch.
 
+mod configs;
 mod deletion;
 mod partitions;
 mod placement;
@@ -153,6 +154,8 @@ impl Controller {
                 deletion::delete(&self.image, r)
             }
             AdminRequest::CreatePartitions(r) => partitions::create(&self.image, r),
+            AdminRequest::AlterConfigs(r) => configs::alter(&self.image, r),
+            AdminRequest::IncrementalAlterConfigs(r) => configs::alter_some(&self.image, r),
         }
     }
 

@@ -9,9 +9,10 @@ use crate::ids::{Now, ProducerId};
 use crate::metadata::configs::Configs;
 use crate::rng::Rng;
 use crate::wire::{
-    BrokerRegistrationChangeRecord, CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
-    CreatableTopicResult, CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
-    CreateTopicsRequest, DeleteTopicState, DeleteTopicsRequest,
+    AlterConfigsRequest, AlterConfigsResource, AlterableConfig, BrokerRegistrationChangeRecord,
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicResult, CreatePartitionsAssignment,
+    CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, DeleteTopicState, DeleteTopicsRequest,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource, IncrementalAlterableConfig,
 };
 
 /// A controller, the broker's file, and what was decided.
@@ -316,6 +317,149 @@ fn what_is_only_checked_is_not_done() {
     let Response::CreateTopics(response) = world.refuses(AdminRequest::CreateTopics(request)) else { panic!() };
     let checked = &response.topics[0];
     assert_eq!((checked.error_code, checked.num_partitions, checked.topic_id), (0, 2, Uuid::ZERO));
+}
+
+#[test]
+fn a_created_topic_is_told_with_all_its_configs() {
+    let mut world = World::new();
+    world.file.insert("message.max.bytes".into(), "5000".into());
+    let config = CreatableTopicConfig { name: "segment.bytes".into(), value: Some("2000000".into()) };
+    let results = world.create(vec![CreatableTopic { configs: vec![config], ..topic("orders", 1, 1) }]);
+    let configs = results[0].configs.as_ref().expect("all of them");
+    assert_eq!(configs.len(), 33);
+    let find = |name: &str| configs.iter().find(|c| c.name == name).map(|c| (c.value.as_deref(), c.config_source));
+    assert_eq!(find("segment.bytes"), Some((Some("2000000"), 1)));
+    assert_eq!(find("max.message.bytes"), Some((Some("5000"), 4)));
+    assert_eq!(find("retention.ms"), Some((Some("604800000"), 5)));
+}
+
+/// Changes to one resource: key, operation, value.
+fn changes(kind: i8, name: &str, configs: &[(&str, i8, Option<&str>)]) -> IncrementalAlterConfigsResource {
+    let configs = configs.iter().map(|(name, config_operation, value)| IncrementalAlterableConfig {
+        name: name.to_string(),
+        config_operation: *config_operation,
+        value: value.map(ToString::to_string),
+    });
+    IncrementalAlterConfigsResource { resource_type: kind, resource_name: name.to_string(), configs: configs.collect() }
+}
+
+fn change(resources: Vec<IncrementalAlterConfigsResource>) -> AdminRequest {
+    AdminRequest::IncrementalAlterConfigs(IncrementalAlterConfigsRequest { resources, validate_only: false })
+}
+
+fn altered(response: Response) -> Vec<i16> {
+    let responses = match response {
+        Response::IncrementalAlterConfigs(response) => response.responses,
+        Response::AlterConfigs(response) => response.responses,
+        other => panic!("{other:?}"),
+    };
+    responses.iter().map(|r| r.error_code).collect()
+}
+
+fn set_of(world: &World, topic: &str) -> Vec<(String, String)> {
+    let topic = world.controller.image().topic(topic).expect("it was created");
+    topic.configs.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+#[test]
+fn configs_are_set_and_deleted_one_by_one() {
+    let mut world = World::new();
+    world.create(vec![topic("orders", 1, 1)]);
+    let both = &[("segment.bytes", 0, Some("2000000")), ("max.message.bytes", 0, Some("77"))][..];
+    assert_eq!(altered(world.ask(change(vec![changes(2, "orders", both)]))), [0]);
+    let expected = [("max.message.bytes", "77"), ("segment.bytes", "2000000")];
+    assert_eq!(set_of(&world, "orders"), expected.map(|(k, v)| (k.to_string(), v.to_string())));
+    assert_eq!(altered(world.refuses(change(vec![changes(2, "orders", both)]))), [0], "nothing new: no record");
+    let delete = &[("segment.bytes", 1, None), ("segment.ms", 1, Some("ignored"))][..];
+    assert_eq!(altered(world.ask(change(vec![changes(2, "orders", delete)]))), [0]);
+    assert_eq!(set_of(&world, "orders"), [("max.message.bytes".to_string(), "77".to_string())]);
+    let only = IncrementalAlterConfigsRequest { resources: vec![changes(2, "orders", both)], validate_only: true };
+    assert_eq!(altered(world.refuses(AdminRequest::IncrementalAlterConfigs(only))), [0]);
+}
+
+#[test]
+fn lists_are_appended_to_and_subtracted_from() {
+    let mut world = World::new();
+    world.create(vec![topic("orders", 1, 1)]);
+    let append = |op, value| change(vec![changes(2, "orders", &[("cleanup.policy", op, Some(value))])]);
+    assert_eq!(altered(world.ask(append(2, "delete"))), [0], "a repeat is harmless");
+    assert_eq!(set_of(&world, "orders"), [("cleanup.policy".to_string(), "delete".to_string())]);
+    assert_eq!(altered(world.refuses(append(2, "compact"))), [error::INVALID_CONFIG], "not built");
+    assert_eq!(altered(world.refuses(append(3, "compact"))), [0], "it was not there");
+    assert_eq!(altered(world.refuses(append(3, "delete"))), [error::INVALID_CONFIG], "nothing left is not built");
+}
+
+#[test]
+fn alterations_that_are_refused_change_nothing() {
+    let mut world = World::new();
+    world.create(vec![topic("orders", 1, 1)]);
+    let good = ("segment.bytes", 0, Some("2000000"));
+    for (resource, code) in [
+        (changes(2, "nobody", &[good]), error::UNKNOWN_TOPIC_OR_PARTITION),
+        (changes(2, "orders", &[good, ("no.such.key", 0, Some("1"))]), error::INVALID_CONFIG),
+        (changes(2, "orders", &[good, ("segment.ms", 0, Some("soon"))]), error::INVALID_CONFIG),
+        (changes(2, "orders", &[good, ("compression.type", 0, Some("gzip"))]), error::INVALID_CONFIG),
+        (changes(2, "orders", &[good, ("segment.ms", 2, Some("1"))]), error::INVALID_CONFIG),
+        (changes(2, "orders", &[good, ("no.such.key", 3, Some("1"))]), error::INVALID_CONFIG),
+        (changes(2, "orders", &[good, good]), error::INVALID_REQUEST),
+        (changes(2, "orders", &[good, ("segment.ms", 0, None)]), error::INVALID_REQUEST),
+        (changes(2, "orders", &[good, ("cleanup.policy", 2, None)]), error::INVALID_REQUEST),
+        (changes(2, "orders", &[good, ("segment.ms", 4, Some("1"))]), error::INVALID_REQUEST),
+        (changes(4, "9", &[]), error::BROKER_ID_NOT_REGISTERED),
+        (changes(4, "one", &[]), error::INVALID_REQUEST),
+        (changes(4, "01", &[]), error::INVALID_REQUEST),
+        (changes(4, "", &[("num.partitions", 0, Some("3"))]), error::INVALID_REQUEST),
+        (changes(4, "1", &[("log.retention.hours", 1, None)]), error::INVALID_REQUEST),
+        (changes(4, "1", &[("log.segment.bytes", 0, Some("1"))]), error::INVALID_CONFIG),
+        (changes(4, "1", &[("no.such.key", 0, Some("1"))]), error::INVALID_CONFIG),
+        (changes(8, "1", &[]), error::INVALID_REQUEST),
+        (changes(99, "x", &[]), error::INVALID_REQUEST),
+    ] {
+        assert_eq!(altered(world.refuses(change(vec![resource.clone()]))), [code], "{resource:?}");
+    }
+    let twice = vec![changes(2, "orders", &[good]), changes(2, "orders", &[])];
+    assert_eq!(altered(world.refuses(change(twice))), [error::INVALID_REQUEST; 2]);
+    let mixed = vec![changes(2, "nobody", &[good]), changes(2, "orders", &[good])];
+    assert_eq!(altered(world.ask(change(mixed))), [error::UNKNOWN_TOPIC_OR_PARTITION, 0], "each on its own");
+}
+
+#[test]
+fn brokers_are_altered_alone_or_together() {
+    let mut world = World::new();
+    let bytes = |value| [("log.segment.bytes", 0, Some(value))];
+    let requests = vec![changes(4, "", &bytes("2000000")), changes(4, "1", &bytes("3000000"))];
+    assert_eq!(altered(world.ask(change(requests))), [0, 0]);
+    let at = |broker| world.controller.image().layers(None, BrokerId(broker), &world.file).segment_bytes();
+    assert_eq!((at(1), at(2)), (3_000_000, 2_000_000));
+}
+
+#[test]
+fn what_is_not_named_goes_back_to_its_default() {
+    let mut world = World::new();
+    world.create(vec![topic("orders", 1, 1)]);
+    let both = &[("segment.bytes", 0, Some("2000000")), ("max.message.bytes", 0, Some("77"))][..];
+    world.ask(change(vec![changes(2, "orders", both)]));
+    let replace = |configs: &[(&str, Option<&str>)]| {
+        let configs = configs
+            .iter()
+            .map(|(name, value)| AlterableConfig { name: name.to_string(), value: value.map(ToString::to_string) });
+        let resource =
+            AlterConfigsResource { resource_type: 2, resource_name: "orders".into(), configs: configs.collect() };
+        AdminRequest::AlterConfigs(AlterConfigsRequest { resources: vec![resource], validate_only: false })
+    };
+    assert_eq!(altered(world.refuses(replace(&[("segment.bytes", None)]))), [error::INVALID_REQUEST]);
+    assert_eq!(altered(world.refuses(replace(&[("segment.bytes", Some("1"))]))), [error::INVALID_CONFIG]);
+    assert_eq!(altered(world.ask(replace(&[("max.message.bytes", Some("78"))]))), [0]);
+    assert_eq!(set_of(&world, "orders"), [("max.message.bytes".to_string(), "78".to_string())]);
+}
+
+#[test]
+fn without_a_controller_all_that_is_asked_is_refused() {
+    let code = error::NOT_CONTROLLER;
+    let refused = change(vec![changes(2, "orders", &[]), changes(4, "", &[])]).refuse(code, "none");
+    assert_eq!(altered(refused), [code; 2]);
+    assert_eq!(deleted(deletion(vec![named("orders")]).refuse(code, "none")), [code]);
+    assert_eq!(grown(partitions(vec![more("orders", 2, None)]).refuse(code, "none")), [("orders".into(), code)]);
 }
 
 #[test]

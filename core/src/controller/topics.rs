@@ -11,15 +11,12 @@ use super::Refused;
 use super::placement::{self, MAX_PARTITIONS, too_many};
 use crate::ids::{BrokerId, Uuid};
 use crate::machine::Cx;
-use crate::metadata::configs::{Layers, check_topic};
+use crate::metadata::configs::{Configs, Definition, Layers, check_topic, topics};
 use crate::metadata::{Image, TOPIC_RESOURCE, valid_topic_name};
 use crate::wire::{
     ConfigRecord, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
     CreateTopicsResponse, MetadataRecord, Response, TopicRecord, error,
 };
-
-/// `ConfigSource.DYNAMIC_TOPIC_CONFIG`.
-const TOPIC_SOURCE: i8 = 1;
 
 /// Decides on a request.
 pub(super) fn create(image: &Image, cx: &mut Cx<'_>, request: &CreateTopicsRequest) -> (Vec<MetadataRecord>, Response) {
@@ -161,7 +158,7 @@ fn result(
         topic_id: if validate_only { Uuid::ZERO } else { topic_id },
         num_partitions: assignment.len() as i32,
         replication_factor: assignment.first().map_or(-1, |r| r.len() as i16),
-        configs: Some(topic.configs.iter().map(|c| config_answer(&c.name, c.value.clone())).collect()),
+        configs: Some(config_answers(image, cx, topic)),
         ..CreatableTopicResult::default()
     };
     if !validate_only {
@@ -170,13 +167,18 @@ fn result(
     answer
 }
 
-fn config_answer(name: &str, value: Option<String>) -> CreatableTopicConfigs {
-    CreatableTopicConfigs {
-        name: name.to_string(),
-        value,
-        config_source: TOPIC_SOURCE,
-        ..CreatableTopicConfigs::default()
-    }
+/// Every config that the topic has from now on, and where from (KIP-525).
+fn config_answers(image: &Image, cx: &Cx<'_>, topic: &CreatableTopic) -> Vec<CreatableTopicConfigs> {
+    let own: Configs = topic.configs.iter().filter_map(|c| Some((c.name.clone(), c.value.clone()?))).collect();
+    let layers = Layers { topic: Some(&own), ..image.layers(None, cx.broker, cx.file) };
+    let answer = |definition: &'static Definition| CreatableTopicConfigs {
+        name: definition.name.to_string(),
+        value: Some(layers.value(definition).into_owned()),
+        read_only: false,
+        config_source: layers.source(definition) as i8,
+        is_sensitive: false,
+    };
+    topics().map(answer).collect()
 }
 
 fn write(

@@ -4,6 +4,10 @@
 //! A quorum of one is a majority of {1} and goes through the same steps. Voters are fixed; requests to other voters are
 //! not sent yet.
 
+mod describe;
+
+pub use describe::{Standing, describe};
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 

@@ -3,19 +3,19 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::ids::{BrokerId, Uuid};
+use crate::ids::{BrokerId, Offset, Uuid};
 use crate::metadata::{Image, Partition, Topic, valid_topic_name};
 use crate::wire::{
-    ApiKey, ApiVersion, ApiVersionsRequest, ApiVersionsResponse, CreatableTopic, CreateTopicsRequest, MetadataRequest,
-    MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
-    SUPPORTED, error,
+    ApiKey, ApiVersion, ApiVersionsRequest, ApiVersionsResponse, CreatableTopic, CreateTopicsRequest,
+    FinalizedFeatureKey, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic, SUPPORTED, SupportedFeatureKey, error,
 };
 
 /// All operations on a topic that exist, as bits (KIP-430): READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE,
 /// DESCRIBE_CONFIGS, ALTER_CONFIGS.
-const TOPIC_OPERATIONS: i32 = 3576;
+pub(super) const TOPIC_OPERATIONS: i32 = 3576;
 /// All operations on a cluster that exist, as bits (KIP-430).
-const CLUSTER_OPERATIONS: i32 = 8096;
+pub(super) const CLUSTER_OPERATIONS: i32 = 8096;
 
 /// The topics that a request wants and that must be created first; empty when it may be answered.
 #[must_use]
@@ -109,11 +109,16 @@ fn one(image: &Image, asked: &MetadataRequestTopic, ids_allowed: bool, operation
     }
 }
 
+/// Whether the brokers themselves keep something in the topic.
+pub(super) fn is_internal(name: &str) -> bool {
+    name == "__consumer_offsets" || name == "__transaction_state"
+}
+
 fn describe(image: &Image, name: &str, topic: &Topic, operations: bool) -> MetadataResponseTopic {
     let mut answer = MetadataResponseTopic {
         name: Some(name.to_string()),
         topic_id: topic.id,
-        is_internal: name == "__consumer_offsets" || name == "__transaction_state",
+        is_internal: is_internal(name),
         partitions: topic.partitions.iter().map(|(index, p)| partition(image, *index, p)).collect(),
         ..MetadataResponseTopic::default()
     };
@@ -123,7 +128,7 @@ fn describe(image: &Image, name: &str, topic: &Topic, operations: bool) -> Metad
     answer
 }
 
-fn partition(image: &Image, partition_index: i32, p: &Partition) -> MetadataResponsePartition {
+pub(super) fn partition(image: &Image, partition_index: i32, p: &Partition) -> MetadataResponsePartition {
     let down = |b: &BrokerId| image.broker(*b).is_none_or(|b| b.fenced);
     let ids = |list: &[BrokerId]| list.iter().map(|b| b.0).collect();
     MetadataResponsePartition {
@@ -137,15 +142,34 @@ fn partition(image: &Image, partition_index: i32, p: &Partition) -> MetadataResp
     }
 }
 
-/// Answers an ApiVersions request.
+/// The level of `metadata.version` whose records are written and read: 4.3-IV0. Voters are fixed, so `kraft.version` is
+/// 0, and a feature at level 0 is not finalised.
+const METADATA_VERSION: i16 = 30;
+
+/// Answers an ApiVersions request; the finalised features are those of the metadata up to an offset.
 #[must_use]
-pub fn api_versions(request: &ApiVersionsRequest) -> ApiVersionsResponse {
+pub fn api_versions(request: &ApiVersionsRequest, image: Offset) -> ApiVersionsResponse {
     let odd = |field: &Option<String>| field.as_deref().is_some_and(|text| !valid_software(text));
     if odd(&request.client_software_name) || odd(&request.client_software_version) {
         return ApiVersionsResponse { error_code: error::INVALID_REQUEST, ..ApiVersionsResponse::default() };
     }
     let api_keys = SUPPORTED.iter().map(|api| entry(api.key)).collect();
-    ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() }
+    let supported =
+        |name: &str, min_version, max_version| SupportedFeatureKey { name: name.to_string(), min_version, max_version };
+    ApiVersionsResponse {
+        api_keys,
+        supported_features: alloc::vec![
+            supported("kraft.version", 0, 0),
+            supported("metadata.version", METADATA_VERSION, METADATA_VERSION),
+        ],
+        finalized_features_epoch: image.0,
+        finalized_features: alloc::vec![FinalizedFeatureKey {
+            name: "metadata.version".to_string(),
+            max_version_level: METADATA_VERSION,
+            min_version_level: METADATA_VERSION,
+        }],
+        ..ApiVersionsResponse::default()
+    }
 }
 
 /// Answers an ApiVersions request of a version to come.

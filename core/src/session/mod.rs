@@ -1,9 +1,13 @@
 //! One client connection: requests are pipelined, answers leave in the order in which the requests came.
 
+pub mod cluster;
+pub mod configs;
 pub mod fetch;
 pub mod gather;
 pub mod logs;
 pub mod metadata;
+#[cfg(test)]
+mod tests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -110,45 +114,5 @@ impl Session {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.pending.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::{ApiVersionsResponse, Response};
-
-    #[test]
-    fn a_connection_that_goes_gives_back_what_its_waiting_answers_hold() {
-        let mut session = Session::new(ConnectionId(1));
-        let mut out = Vec::new();
-        let slots: Vec<Slot> = (0..2).map(|c| session.begin(c)).collect();
-        let held = Range::Leased { lease: 7, bytes: 1, first: 1 };
-        let response = Response::ApiVersions(ApiVersionsResponse::default());
-        let ending = Ending::Reply { response, ranges: alloc::vec![held.clone()], max_bytes: 1 };
-        session.finish(slots[1], ending, &mut out);
-        assert!(out.is_empty());
-        assert_eq!(session.into_ranges(), [held]);
-    }
-
-    #[test]
-    fn answers_leave_in_the_order_of_the_requests() {
-        let mut session = Session::new(ConnectionId(1));
-        let mut out = Vec::new();
-        let slots: Vec<Slot> = (10..13).map(|c| session.begin(c)).collect();
-        let answer = || Ending::from(Response::ApiVersions(ApiVersionsResponse::default()));
-        session.finish(slots[1], Ending::Quiet, &mut out);
-        session.finish(slots[2], answer(), &mut out);
-        assert!(out.is_empty(), "the first is not answered yet");
-        session.finish(slots[0], answer(), &mut out);
-        let order: Vec<i32> = out
-            .iter()
-            .map(|e| match e {
-                Effect::Reply { correlation, .. } | Effect::Quiet { correlation, .. } => *correlation,
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(order, [10, 11, 12]);
-        assert_eq!(session.in_flight(), 0);
     }
 }

@@ -7,6 +7,7 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -17,10 +18,13 @@ use crate::effect::{Answer, Effect, Lookup, Query};
 use crate::ids::{BrokerEpoch, Instant, LogId, Offset, Seq, ShardIndex, Ticket};
 use crate::log::{Ballot, Log};
 use crate::machine::{Caller, Cx};
-use crate::quorum::Quorum;
+use crate::quorum::{self, Quorum, Standing};
 use crate::record::{self, Batch, Builder, ControlType};
 use crate::replica::{Attempt, Replica};
-use crate::wire::{AdminRequest, LeaderChangeMessage, Malformed, MetadataRecord, Voter, error};
+use crate::wire::{
+    AdminRequest, DescribeQuorumNode, DescribeQuorumRequest, LeaderChangeMessage, Malformed, MetadataRecord,
+    QuorumListener, Voter, error,
+};
 
 /// Bytes of the metadata log that a load reads at a time.
 const LOAD_BYTES: u32 = 1 << 20;
@@ -61,7 +65,7 @@ impl Control {
             coordinator: Coordinator::new(crc),
             unpublished: VecDeque::new(),
             askers: BTreeMap::new(),
-            images: alloc::vec![Offset(0); usize::from(shards)],
+            images: vec![Offset(0); usize::from(shards)],
             settling: VecDeque::new(),
             loading: None,
             registered: None,
@@ -341,6 +345,26 @@ impl Shard {
         let control = self.control.as_mut().expect("shard 0 has the controller");
         control.settling.push_back((committed, origin, answer));
         self.settle_admin(step);
+    }
+
+    /// Answers for the metadata quorum.
+    pub(super) fn describe_quorum(&mut self, origin: Origin, request: &DescribeQuorumRequest, step: &mut Step<'_>) {
+        let ends = self.metadata_ends();
+        let standing = Standing {
+            now: step.now.wall,
+            directory: self.config.directory,
+            high_watermark: ends.committed,
+            log_end_offset: ends.end,
+        };
+        let quorum = self.control.as_ref().and_then(|c| c.quorum.as_ref());
+        let mut response = quorum::describe(quorum, request, standing);
+        let voters = quorum.map(Quorum::voters).unwrap_or_default();
+        response.nodes.extend(voters.into_iter().filter_map(|id| {
+            let broker = self.image.broker(id)?;
+            let listener = QuorumListener { name: "PLAINTEXT".into(), host: broker.host.clone(), port: broker.port };
+            Some(DescribeQuorumNode { node_id: id.0, listeners: vec![listener] })
+        }));
+        self.answer(origin, Answer::Admin(response.into()), step);
     }
 
     /// A shard's image got further.

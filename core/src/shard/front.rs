@@ -9,7 +9,7 @@ use crate::effect::{Answer, Call, DeletePart, DescribePart, Effect, EpochPart, F
 use crate::ids::{ConnectionId, Correlation, LogId, ShardIndex};
 use crate::session::gather::{self, Gather, Kind, Place, Question};
 use crate::session::logs::{self, LogsAnswer};
-use crate::session::{Ending, Slot, metadata};
+use crate::session::{Ending, Slot, cluster, configs, metadata};
 use crate::table::Key;
 use crate::wire::{
     AdminRequest, DeleteRecordsRequest, DescribeLogDirsRequest, DescribeProducersRequest, FetchRequest, FetchResponse,
@@ -32,7 +32,9 @@ impl Shard {
         let session = self.sessions.get_mut(&conn).expect("a request comes over an open connection");
         let slot = session.begin(correlation);
         match request {
-            Request::ApiVersions(r) => self.finish(conn, slot, Response::from(metadata::api_versions(&r)), step),
+            Request::ApiVersions(r) => {
+                self.finish(conn, slot, Response::from(metadata::api_versions(&r, self.image_at)), step);
+            }
             Request::UnsupportedApiVersions => {
                 self.finish(conn, slot, Response::from(metadata::api_versions_unsupported()), step);
             }
@@ -45,15 +47,34 @@ impl Shard {
             Request::DescribeLogDirs(r) => self.log_dirs_request(conn, slot, &r, step),
             Request::DescribeProducers(r) => self.producers_request(conn, slot, r, step),
             Request::InitProducerId(r) => self.init_producer_id(conn, slot, &r, step),
-            Request::CreateTopics(r) => self.relay(conn, slot, AdminRequest::CreateTopics(r), step),
-            Request::DeleteTopics(r) => self.relay(conn, slot, AdminRequest::DeleteTopics(r), step),
-            Request::CreatePartitions(r) => self.relay(conn, slot, AdminRequest::CreatePartitions(r), step),
+            Request::CreateTopics(r) => self.relay(conn, slot, AdminRequest::CreateTopics(r).into(), step),
+            Request::DeleteTopics(r) => self.relay(conn, slot, AdminRequest::DeleteTopics(r).into(), step),
+            Request::CreatePartitions(r) => self.relay(conn, slot, AdminRequest::CreatePartitions(r).into(), step),
+            Request::AlterConfigs(r) => self.relay(conn, slot, AdminRequest::AlterConfigs(r).into(), step),
+            Request::IncrementalAlterConfigs(r) => {
+                self.relay(conn, slot, AdminRequest::IncrementalAlterConfigs(r).into(), step);
+            }
+            Request::DescribeQuorum(r) => self.relay(conn, slot, Call::DescribeQuorum(r), step),
+            Request::DescribeConfigs(r) => {
+                let answer = configs::describe(&self.image, &r, self.config.broker, &self.config.configs);
+                self.finish(conn, slot, Response::from(answer), step);
+            }
+            Request::ListConfigResources(r) => {
+                self.finish(conn, slot, Response::from(configs::resources(&self.image, &r)), step);
+            }
+            Request::DescribeCluster(r) => {
+                let answer = cluster::describe(&self.image, &r, &self.config.cluster_id, self.config.broker);
+                self.finish(conn, slot, Response::from(answer), step);
+            }
+            Request::DescribeTopicPartitions(r) => {
+                self.finish(conn, slot, Response::from(cluster::partitions(&self.image, &r)), step);
+            }
         }
     }
 
-    /// Asks the controller.
-    fn relay(&mut self, conn: ConnectionId, slot: Slot, request: AdminRequest, step: &mut Step<'_>) {
-        self.gather(conn, slot, Kind::Relay, vec![(ShardIndex(0), Vec::new(), Call::Admin(request))], step);
+    /// Asks shard 0, whose one answer is the client's.
+    fn relay(&mut self, conn: ConnectionId, slot: Slot, call: Call, step: &mut Step<'_>) {
+        self.gather(conn, slot, Kind::Relay, vec![(ShardIndex(0), Vec::new(), call)], step);
     }
 
     fn finish(&mut self, conn: ConnectionId, slot: Slot, ending: impl Into<Ending>, step: &mut Step<'_>) {

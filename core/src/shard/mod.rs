@@ -356,6 +356,7 @@ impl Shard {
             Call::DeleteRecords { timeout_ms, parts } => self.delete_records(origin, timeout_ms, parts, step),
             Call::EpochEnds { parts } => self.epoch_ends(origin, &parts, step),
             Call::Describe { parts } => self.describe(origin, &parts, step),
+            Call::DescribeQuorum(request) => self.describe_quorum(origin, &request, step),
             Call::Admin(request) => self.ask_controller(origin, crate::controller::Command::Admin(request), step),
             Call::AllocateProducerIds => {
                 let broker = self.config.broker;

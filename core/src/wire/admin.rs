@@ -3,9 +3,10 @@
 use alloc::string::{String, ToString};
 
 use super::{
-    CreatableTopicResult, CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
-    CreateTopicsRequest, CreateTopicsResponse, DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
-    Response,
+    AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse, CreatableTopicResult,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult, CreateTopicsRequest,
+    CreateTopicsResponse, DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, Response,
 };
 
 /// A request for the controller.
@@ -17,6 +18,10 @@ pub enum AdminRequest {
     DeleteTopics(DeleteTopicsRequest),
     /// Give topics more partitions.
     CreatePartitions(CreatePartitionsRequest),
+    /// Set all configs of topics or brokers.
+    AlterConfigs(AlterConfigsRequest),
+    /// Change some configs of topics or brokers.
+    IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
 }
 
 impl AdminRequest {
@@ -25,6 +30,12 @@ impl AdminRequest {
     pub fn refuse(&self, error_code: i16, why: &str) -> Response {
         let error_message: Option<String> = Some(why.to_string());
         let said = || error_message.clone();
+        let unaltered = |resource_type, name: &String| AlterConfigsResourceResponse {
+            error_code,
+            error_message: said(),
+            resource_type,
+            resource_name: name.clone(),
+        };
         match self {
             AdminRequest::CreateTopics(r) => {
                 let refuse = |name: &String| CreatableTopicResult {
@@ -52,6 +63,14 @@ impl AdminRequest {
                     error_message: said(),
                 });
                 CreatePartitionsResponse { results: results.collect(), ..CreatePartitionsResponse::default() }.into()
+            }
+            AdminRequest::AlterConfigs(r) => {
+                let responses = r.resources.iter().map(|r| unaltered(r.resource_type, &r.resource_name)).collect();
+                AlterConfigsResponse { responses, ..AlterConfigsResponse::default() }.into()
+            }
+            AdminRequest::IncrementalAlterConfigs(r) => {
+                let responses = r.resources.iter().map(|r| unaltered(r.resource_type, &r.resource_name)).collect();
+                IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() }.into()
             }
         }
     }

@@ -236,6 +236,31 @@ impl Field for bool {
     }
 }
 
+/// A structure that may be null: a byte before it says whether it is there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Nullable<T>(pub Option<T>);
+
+impl<T: Field> Field for Nullable<T> {
+    const TYPE: Type = Type::Optional(&T::TYPE);
+    const LEAST: usize = 1;
+    fn decode(r: &mut Reader, form: Form) -> Result<Self, Malformed> {
+        match i8::decode(r, form)? {
+            -1 => Ok(Nullable(None)),
+            1 => T::decode(r, form).map(|value| Nullable(Some(value))),
+            _ => Err(Malformed("a structure that is neither there nor null")),
+        }
+    }
+    fn encode(&self, w: &mut Writer, form: Form) {
+        match &self.0 {
+            Some(value) => {
+                1i8.encode(w, form);
+                value.encode(w, form);
+            }
+            None => (-1i8).encode(w, form),
+        }
+    }
+}
+
 impl Field for Uuid {
     const TYPE: Type = Type::Uuid;
     const LEAST: usize = 16;

@@ -11,12 +11,15 @@ use super::codec::{Field, Form, Malformed, Reader, Writer};
 use super::schema;
 use super::table::Message;
 use super::{
-    ApiVersionsRequest, ApiVersionsResponse, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
-    CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeProducersRequest, DescribeProducersResponse, FetchRequest,
-    FetchResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
-    MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest,
-    ProduceResponse,
+    AlterConfigsRequest, AlterConfigsResponse, ApiVersionsRequest, ApiVersionsResponse, CreatePartitionsRequest,
+    CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, DescribeClusterRequest, DescribeClusterResponse, DescribeConfigsRequest,
+    DescribeConfigsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeProducersRequest,
+    DescribeProducersResponse, DescribeQuorumRequest, DescribeQuorumResponse, DescribeTopicPartitionsRequest,
+    DescribeTopicPartitionsResponse, FetchRequest, FetchResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse, InitProducerIdRequest, InitProducerIdResponse, ListConfigResourcesRequest,
+    ListConfigResourcesResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest, ProduceResponse,
 };
 
 /// An API that is spoken.
@@ -182,13 +185,30 @@ apis! {
     /// Where leader epochs end.
     OffsetForLeaderEpoch = 23, advertised 2, served 2..=4, flexible 4, OffsetForLeaderEpochRequest,
         OffsetForLeaderEpochResponse;
+    /// Read configs.
+    DescribeConfigs = 32, advertised 1, served 1..=4, flexible 4, DescribeConfigsRequest, DescribeConfigsResponse;
+    /// Set all configs.
+    AlterConfigs = 33, advertised 0, served 0..=2, flexible 2, AlterConfigsRequest, AlterConfigsResponse;
     /// How large logs are.
     DescribeLogDirs = 35, advertised 1, served 1..=5, flexible 2, DescribeLogDirsRequest, DescribeLogDirsResponse;
     /// Give topics more partitions.
     CreatePartitions = 37, advertised 0, served 0..=3, flexible 2, CreatePartitionsRequest, CreatePartitionsResponse;
+    /// Change some configs.
+    IncrementalAlterConfigs = 44, advertised 0, served 0..=1, flexible 1,
+        IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+    /// The metadata quorum.
+    DescribeQuorum = 55, advertised 0, served 0..=2, flexible 0, DescribeQuorumRequest, DescribeQuorumResponse;
+    /// Who is there.
+    DescribeCluster = 60, advertised 0, served 0..=2, flexible 0, DescribeClusterRequest, DescribeClusterResponse;
     /// Which producers logs know.
     DescribeProducers = 61, advertised 0, served 0..=0, flexible 0, DescribeProducersRequest,
         DescribeProducersResponse;
+    /// What has configs.
+    ListConfigResources = 74, advertised 0, served 0..=1, flexible 0,
+        ListConfigResourcesRequest, ListConfigResourcesResponse;
+    /// Partitions, page by page.
+    DescribeTopicPartitions = 75, advertised 0, served 0..=0, flexible 0,
+        DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
 }
 
 /// A request as it arrived.

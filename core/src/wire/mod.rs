@@ -9,12 +9,16 @@ mod admin;
 mod api_versions;
 mod codec;
 mod common;
+mod configs;
 mod create_partitions;
 mod create_topics;
 mod delete_records;
 mod delete_topics;
+mod describe_cluster;
 mod describe_log_dirs;
 mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
 pub mod error;
 mod fetch;
 mod frame;
@@ -31,8 +35,15 @@ mod tests;
 
 pub use admin::AdminRequest;
 pub use api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
-pub use codec::{EXPANSION, Malformed, SLACK};
+pub use codec::{EXPANSION, Malformed, Nullable, SLACK};
 pub use common::{LeaderIdAndEpoch, NodeEndpoint, TopicRef};
+pub use configs::{
+    AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse, AlterableConfig,
+    ConfigResource, DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+    DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResource, IncrementalAlterConfigsResponse, IncrementalAlterableConfig,
+    ListConfigResourcesRequest, ListConfigResourcesResponse,
+};
 pub use create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
     CreatePartitionsTopicResult,
@@ -46,6 +57,9 @@ pub use delete_records::{
     DeleteRecordsTopic, DeleteRecordsTopicResult,
 };
 pub use delete_topics::{DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
+pub use describe_cluster::{
+    BROKER_ENDPOINTS, CONTROLLER_ENDPOINTS, DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
+};
 pub use describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
     DescribeLogDirsResult, DescribeLogDirsTopic,
@@ -53,6 +67,14 @@ pub use describe_log_dirs::{
 pub use describe_producers::{
     DescribeProducersPartition, DescribeProducersRequest, DescribeProducersResponse, DescribeProducersTopic,
     DescribeProducersTopicResult, ProducerState,
+};
+pub use describe_quorum::{
+    DescribeQuorumNode, DescribeQuorumPartition, DescribeQuorumPartitionResponse, DescribeQuorumRequest,
+    DescribeQuorumResponse, DescribeQuorumTopic, DescribeQuorumTopicResponse, QuorumListener, QuorumReplicaState,
+};
+pub use describe_topic_partitions::{
+    Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
+    DescribeTopicPartitionsResponseTopic, TopicRequest,
 };
 pub use fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,

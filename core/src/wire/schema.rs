@@ -25,6 +25,8 @@ pub enum Type {
     Records,
     /// Any number of elements.
     Array(&'static Type),
+    /// One of these, or null: a byte before it says which.
+    Optional(&'static Type),
     /// Fields one after the other.
     Struct(&'static [Field]),
 }

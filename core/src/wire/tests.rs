@@ -315,6 +315,34 @@ fn old_versions_get_the_codes_they_know() {
 }
 
 #[test]
+fn a_structure_that_may_be_null_has_a_byte_before_it() {
+    // DescribeTopicPartitions 0: header tags, no topics, a limit, the cursor, and tags.
+    let with = |cursor: &[u8]| decode_request(frame(75, 0, &[&[0, 1, 0, 0, 7, 208], cursor, &[0]]));
+    let read = |cursor: &[u8]| match with(cursor).unwrap().request {
+        Request::DescribeTopicPartitions(request) => request.cursor.0,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(read(&[0xff]), None);
+    let cursor = Cursor { topic_name: "ab".into(), partition_index: 5 };
+    assert_eq!(read(&[1, 3, b'a', b'b', 0, 0, 0, 5, 0]), Some(cursor));
+    for bad in [0, 2, 0x80, 0xfe] {
+        assert_eq!(
+            with(&[bad, 3, b'a', b'b', 0, 0, 0, 5, 0]),
+            Err(Refusal::Malformed("a structure that is neither there nor null"))
+        );
+    }
+}
+
+#[test]
+fn config_resources_of_version_0_are_client_metrics() {
+    let all = |version| match again(version, ListConfigResourcesRequest::default()) {
+        Request::ListConfigResources(request) => request.all_types,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((all(0), all(1)), (false, true));
+}
+
+#[test]
 fn topics_to_delete_are_names_before_version_6() {
     let named = DeleteTopicState { name: Some("orders".into()), topic_id: Uuid::ZERO };
     let request = DeleteTopicsRequest { topics: vec![named.clone()], ..Default::default() };

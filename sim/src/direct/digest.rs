@@ -111,6 +111,7 @@ impl Digest {
             Call::EpochEnds { parts } => self.feed(&[49, parts.len() as u64]),
             Call::Describe { parts } => self.feed(&[50, parts.len() as u64]),
             Call::Admin(request) => self.feed(&[45, asked(request)]),
+            Call::DescribeQuorum(_) => self.feed(&[48]),
             Call::AllocateProducerIds => self.feed(&[46]),
             Call::ImageAt { upto } => self.feed(&[47, upto.0 as u64]),
         }
@@ -163,6 +164,8 @@ fn asked(request: &AdminRequest) -> u64 {
         AdminRequest::CreateTopics(r) => r.topics.len(),
         AdminRequest::DeleteTopics(r) => r.topics.len(),
         AdminRequest::CreatePartitions(r) => r.topics.len(),
+        AdminRequest::AlterConfigs(r) => r.resources.len(),
+        AdminRequest::IncrementalAlterConfigs(r) => r.resources.len(),
     };
     parts as u64
 }
@@ -175,6 +178,11 @@ fn size(request: &Request) -> u64 {
         Request::CreateTopics(r) => r.topics.len(),
         Request::DeleteTopics(r) => r.topics.len(),
         Request::CreatePartitions(r) => r.topics.len(),
+        Request::AlterConfigs(r) => r.resources.len(),
+        Request::IncrementalAlterConfigs(r) => r.resources.len(),
+        Request::DescribeConfigs(r) => r.resources.len(),
+        Request::DescribeTopicPartitions(r) => r.topics.len(),
+        Request::ListConfigResources(_) | Request::DescribeCluster(_) | Request::DescribeQuorum(_) => 0,
         Request::Metadata(r) => r.topics.as_ref().map_or(0, Vec::len),
         Request::DeleteRecords(r) => r.topics.iter().map(|t| t.partitions.len()).sum(),
         Request::OffsetForLeaderEpoch(r) => r.topics.iter().map(|t| t.partitions.len()).sum(),
@@ -212,6 +220,17 @@ fn outcome(response: &Response) -> u64 {
         Response::DescribeProducers(r) => r.topics.len() as u64,
         Response::CreateTopics(r) => fold(&mut r.topics.iter().map(|t| code(t.error_code))),
         Response::DeleteTopics(r) => fold(&mut r.responses.iter().map(|t| code(t.error_code))),
+        Response::AlterConfigs(r) => fold(&mut r.responses.iter().map(|t| code(t.error_code))),
+        Response::IncrementalAlterConfigs(r) => fold(&mut r.responses.iter().map(|t| code(t.error_code))),
+        Response::DescribeConfigs(r) => {
+            fold(&mut r.results.iter().map(|t| t.configs.len() as u64 ^ code(t.error_code)))
+        }
+        Response::DescribeTopicPartitions(r) => {
+            fold(&mut r.topics.iter().map(|t| t.partitions.len() as u64 ^ code(t.error_code)))
+        }
+        Response::ListConfigResources(r) => r.config_resources.len() as u64 ^ code(r.error_code),
+        Response::DescribeCluster(r) => r.brokers.len() as u64 ^ code(r.error_code),
+        Response::DescribeQuorum(r) => r.topics.len() as u64 ^ code(r.error_code),
         Response::CreatePartitions(r) => fold(&mut r.results.iter().map(|t| code(t.error_code))),
         Response::Metadata(r) => fold(&mut r.topics.iter().map(|t| t.partitions.len() as u64 ^ code(t.error_code))),
         Response::InitProducerId(r) => r.producer_id as u64,

@@ -1,6 +1,7 @@
 //! The broker's own configs: those that topics fall back to, and a few of its own.
 
 use alloc::format;
+use alloc::string::{String, ToString};
 
 use super::{ConfigError, Definition, Domain, Kind, in_units, topic::topics};
 
@@ -65,6 +66,16 @@ pub struct BrokerKey {
 }
 
 impl BrokerKey {
+    /// A sentence or two on what it does.
+    #[must_use]
+    pub fn documentation(&self) -> String {
+        let Definition { name, documentation, .. } = self.definition;
+        if self.definition.synonyms.is_empty() {
+            return documentation.to_string();
+        }
+        format!("{name} of topics that do not set it. {documentation}")
+    }
+
     /// Checks a value.
     ///
     /// # Errors

@@ -96,6 +96,12 @@ impl<'a> Layers<'a> {
         })
     }
 
+    /// Where that comes from.
+    #[must_use]
+    pub fn source(self, definition: &'static Definition) -> Source {
+        self.of_topic(definition).first().map_or(Source::Default, |set| set.source)
+    }
+
     fn text(self, key: &str) -> Cow<'a, str> {
         self.value(topic(key).expect("a key of the table"))
     }

@@ -4,7 +4,7 @@ use klamm_core::effect::{Answer, Call, Effect, FetchResult, Input, Lookup, Query
 use klamm_core::ids::{Offset, Timestamp};
 use klamm_core::record::Batch;
 use klamm_core::wire::{
-    AdminRequest, AlterConfigsResourceResponse, DeleteTopicsResponse, DescribeClusterResponse,
+    AdminRequest, AlterConfigsResourceResponse, CreateTopicsResponse, DeleteTopicsResponse, DescribeClusterResponse,
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeQuorumResponse, DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponseTopic, ListConfigResourcesResponse, MetadataRecord, Request, Response, error,
 };
@@ -288,6 +288,10 @@ fn deleted(r: &DeleteTopicsResponse) -> String {
     )
 }
 
+fn created(r: &CreateTopicsResponse) -> String {
+    format!("created{}", list(&r.topics, |t| format!("{} {}", t.name, error(t.error_code))))
+}
+
 fn altered(responses: &[AlterConfigsResourceResponse]) -> String {
     list(responses, |r| format!("{} {}", resource(r.resource_type, &r.resource_name), error(r.error_code)))
 }
@@ -350,9 +354,7 @@ fn response(response: &Response) -> String {
             let session = if r.session_id == 0 { String::new() } else { format!(" session={}", r.session_id) };
             format!("fetched{whole}{session}{}", list(&parts, Clone::clone))
         }
-        Response::CreateTopics(r) => {
-            format!("created{}", list(&r.topics, |t| format!("{} {}", t.name, error(t.error_code))))
-        }
+        Response::CreateTopics(r) => created(r),
         Response::DeleteTopics(r) => deleted(r),
         Response::AlterConfigs(r) => format!("altered{}", altered(&r.responses)),
         Response::IncrementalAlterConfigs(r) => format!("altered{}", altered(&r.responses)),

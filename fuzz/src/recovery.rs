@@ -164,13 +164,25 @@ impl Life {
 
     /// Makes changes of a log, each of which must be done.
     async fn make(&self, effects: Vec<Effect>) {
-        let asked = effects.len();
+        let last = effects.iter().filter_map(seq_of).max();
         effects.into_iter().for_each(|effect| self.logs.change(effect));
-        while self.events.borrow().len() < asked {
+        let ends = |input: &Input| match input {
+            Input::Done { seq, .. } => Some(*seq) >= last,
+            _ => true,
+        };
+        while !self.events.borrow().iter().any(ends) {
             yield_now().await;
         }
         let failed = self.events.take().into_iter().find(|input| !matches!(input, Input::Done { .. }));
         assert!(failed.is_none(), "on a sound disk: {failed:?}");
+    }
+}
+
+/// The number of a change of a log.
+fn seq_of(effect: &Effect) -> Option<Seq> {
+    match effect {
+        Effect::Open { seq, .. } | Effect::Append { seq, .. } | Effect::Trim { seq, .. } => Some(*seq),
+        _ => None,
     }
 }
 

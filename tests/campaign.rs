@@ -79,3 +79,9 @@ fn world() {
 fn direct() {
     campaign(klamm_sim::direct::run, klamm_sim::direct::SOMETIMES);
 }
+
+/// The last reader once asked a slow disk for more of a log of hundreds of segments than it had patience for, for ever.
+#[test]
+fn a_log_of_hundreds_of_segments_is_read_back() {
+    run(klamm_sim::world::run, &[709]);
+}

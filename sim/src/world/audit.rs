@@ -13,6 +13,9 @@ use std::rc::Rc;
 
 /// How long an answer may take.
 const ANSWER_MS: u64 = 5_000;
+/// Bytes of one fetch: of a log of hundreds of tiny segments on a slow disk, more would take longer than a fetch waits
+/// (seed 709 asked for all of it again and again).
+const STEP_BYTES: i32 = 40_000;
 /// Between two tries.
 const PAUSE_MS: u64 = 50;
 
@@ -87,7 +90,7 @@ async fn read_back(
         let request = FetchRequest { max_wait_ms: 100, min_bytes: 1, ..FetchRequest::default() };
         let from = cursor.next;
         let cursors = std::slice::from_mut(cursor);
-        if !fetch(connection, ledger, 12, request, 1 << 20, cursors).await? || cursor.next == from {
+        if !fetch(connection, ledger, 12, request, STEP_BYTES, cursors).await? || cursor.next == from {
             return Ok(false);
         }
         log.extend(ledger.history.borrow().between(&cursor.at, from, cursor.next));

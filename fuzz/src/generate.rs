@@ -49,6 +49,23 @@ pub fn metadata_record(key: u32, version: i16, fields: &[Field], rng: &mut Rng) 
     out
 }
 
+/// Flips, cuts, doubles or overwrites something, once to four times.
+pub fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
+    for _ in 0..=rng.below(4) {
+        let at = rng.below(bytes.len() as u64 + 1) as usize;
+        match rng.below(5) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, rng.draw() as u8),
+            2 if at < bytes.len() => bytes[at] ^= 1 << rng.below(8),
+            3 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][rng.below(5) as usize],
+            _ => {
+                let tail = bytes[at..].to_vec();
+                bytes.extend_from_slice(&tail[..tail.len().min(64)]);
+            }
+        }
+    }
+}
+
 struct Generator<'a> {
     version: i16,
     flexible: bool,

@@ -5,25 +5,9 @@ use klamm_core::ids::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 use klamm_core::record::Builder;
 use klamm_core::rng::Rng;
 use klamm_core::wire::{MetadataRecord, SUPPORTED, decode_request, decode_response, encode_request, encode_response};
-use klamm_fuzz::{batch, generate, wire};
+use klamm_fuzz::generate::{self, mutate};
+use klamm_fuzz::{batch, wire};
 use proptest::prelude::*;
-
-/// Flips, cuts, doubles or overwrites something, once to four times.
-fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
-    for _ in 0..=rng.below(4) {
-        let at = rng.below(bytes.len() as u64 + 1) as usize;
-        match rng.below(5) {
-            0 => bytes.truncate(at),
-            1 => bytes.insert(at, rng.draw() as u8),
-            2 if at < bytes.len() => bytes[at] ^= 1 << rng.below(8),
-            3 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][rng.below(5) as usize],
-            _ => {
-                let tail = bytes[at..].to_vec();
-                bytes.extend_from_slice(&tail[..tail.len().min(64)]);
-            }
-        }
-    }
-}
 
 fn built_batch(rng: &mut Rng) -> Vec<u8> {
     let mut builder = Builder::new();
@@ -54,6 +38,7 @@ proptest! {
                 let client = incoming.client_id.as_deref();
                 let back = encode_request(version, incoming.correlation, client, &incoming.request);
                 prop_assert_eq!(&back[4..], &frame[..], "{:?} {}", api.key, version);
+                prop_assert_eq!(decode_request(back.slice(4..)), Ok(incoming));
             }
         }
     }
@@ -67,6 +52,23 @@ proptest! {
                 let (correlation, response) = decode_response(api.key, version, frame.clone()).expect("a canonical response");
                 let back = encode_response(version, correlation, &response, &[]);
                 prop_assert_eq!(&back.bytes[4..], &frame[..], "{:?} {}", api.key, version);
+                prop_assert_eq!(decode_response(api.key, version, back.bytes.slice(4..)), Ok((correlation, response)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_ends_early_is_refused(seed: u64) {
+        let mut rng = Rng::new(seed);
+        for api in SUPPORTED {
+            for version in api.served..=api.max {
+                let whole = Bytes::from(generate::request(api, version, &mut rng));
+                let at = rng.below(whole.len() as u64) as usize;
+                prop_assert!(decode_request(whole.slice(..at)).is_err(), "{:?} {version}: {at} bytes", api.key);
+                let whole = Bytes::from(generate::response(api, version, &mut rng));
+                let at = rng.below(whole.len() as u64) as usize;
+                let cut = decode_response(api.key, version, whole.slice(..at));
+                prop_assert!(cut.is_err(), "{:?} {version}: {at} bytes", api.key);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Primitive fields: how one value of Kafka's types is read from a frame and written to one.
 //!
-//! Reading is strict (lengths, booleans, UTF-8, tags) and has a budget: the elements of all arrays of a frame together
-//! take at most [`EXPANSION`] times its bytes, plus [`SLACK`]. Bytes are slices of the frame, never copies. Knows no
-//! message. KIP-482 describes the flexible encoding.
+//! Reading is strict (lengths, booleans, UTF-8, tags) and has a budget: all that is allocated for a frame, the elements of
+//! its arrays and its texts, takes at most [`EXPANSION`] times its bytes, plus [`SLACK`]. Bytes are slices of the frame,
+//! never copies. Knows no message. KIP-482 describes the flexible encoding.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,9 +12,9 @@ use super::schema::Type;
 use crate::ids::Uuid;
 use crate::varint;
 
-/// Memory that array elements may take, per byte of frame.
+/// Memory that decoding may take, per byte of frame.
 pub const EXPANSION: usize = 16;
-/// Memory that array elements may take on top, so that no small frame is refused.
+/// Memory that decoding may take on top, so that no small frame is refused.
 pub const SLACK: usize = 64 * 1024;
 
 /// Bytes that are not what they should be; says what is wrong with them.
@@ -55,6 +55,13 @@ impl Reader {
     /// That nothing is left.
     pub(crate) fn end(&self) -> Result<(), Malformed> {
         if self.rest() == 0 { Ok(()) } else { Err(Malformed("bytes after the last field")) }
+    }
+
+    /// Takes what is about to be allocated from the budget.
+    fn charge(&mut self, bytes: Option<usize>) -> Result<(), Malformed> {
+        let left = bytes.and_then(|bytes| self.budget.checked_sub(bytes));
+        self.budget = left.ok_or(Malformed("more memory than the frame's bytes justify"))?;
+        Ok(())
     }
 
     fn slice(&mut self, len: usize) -> Result<&[u8], Malformed> {
@@ -294,6 +301,7 @@ impl Lengthed for String {
         if len > LONGEST_STRING {
             return Err(Malformed("a string of more than 32767 bytes"));
         }
+        r.charge(Some(len))?;
         let text = core::str::from_utf8(r.slice(len)?).map_err(|_| Malformed("a string that is not UTF-8"))?;
         Ok(String::from(text))
     }
@@ -336,10 +344,7 @@ impl<T: Field> Lengthed for Vec<T> {
         if len > r.rest() / T::LEAST {
             return Err(Malformed("an array of more elements than the frame can hold"));
         }
-        r.budget = len
-            .checked_mul(size_of::<T>())
-            .and_then(|cost| r.budget.checked_sub(cost))
-            .ok_or(Malformed("more array elements than the frame's bytes justify"))?;
+        r.charge(len.checked_mul(size_of::<T>()))?;
         let mut elements = Vec::with_capacity(len);
         for _ in 0..len {
             elements.push(T::decode(r, form.nullable(false))?);

@@ -4,8 +4,9 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::codec::Malformed;
+use super::codec::{Field, Form, Malformed, Reader, Writer};
 use super::error;
+use super::schema::Type;
 use super::table::{Message, message};
 use crate::ids::Uuid;
 
@@ -13,7 +14,7 @@ message! {
     /// Asks for topics to be deleted. Before version 6 they stand in `topic_names` on the wire, and in `topics` here.
     DeleteTopicsRequest {
         topics: Vec<DeleteTopicState> [6..];
-        topic_names: Vec<String> [0..=5];
+        topic_names: Vec<NamedTopic> [0..=5];
         timeout_ms: i32 [0..];
     }
 
@@ -38,11 +39,28 @@ message! {
     }
 }
 
+/// A topic as it stands on the wire before version 6: its name. As large as what it becomes, so that the list can be made
+/// into the other one where it lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTopic(DeleteTopicState);
+
+impl Field for NamedTopic {
+    const TYPE: Type = Type::String;
+    const LEAST: usize = 1;
+    fn decode(r: &mut Reader, form: Form) -> Result<NamedTopic, Malformed> {
+        let name = Some(String::decode(r, form)?);
+        Ok(NamedTopic(DeleteTopicState { name, ..DeleteTopicState::default() }))
+    }
+    fn encode(&self, w: &mut Writer, form: Form) {
+        self.0.name.encode(w, form);
+    }
+}
+
 impl Message for DeleteTopicsRequest {
     fn normalise(&mut self, version: i16) -> Result<(), Malformed> {
         if version < 6 {
-            let named = |name| DeleteTopicState { name: Some(name), ..DeleteTopicState::default() };
-            self.topics = core::mem::take(&mut self.topic_names).into_iter().map(named).collect();
+            let names = core::mem::take(&mut self.topic_names);
+            self.topics = names.into_iter().map(|NamedTopic(topic)| topic).collect();
         }
         Ok(())
     }
@@ -51,7 +69,8 @@ impl Message for DeleteTopicsRequest {
         if version >= 6 {
             return Cow::Borrowed(self);
         }
-        let topic_names = self.topics.iter().filter_map(|t| t.name.clone()).collect();
+        let named = self.topics.iter().filter(|topic| topic.name.is_some());
+        let topic_names = named.map(|topic| NamedTopic(topic.clone())).collect();
         Cow::Owned(DeleteTopicsRequest { topics: Vec::new(), topic_names, ..self.clone() })
     }
 }

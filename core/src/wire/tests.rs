@@ -141,7 +141,7 @@ fn elements_of_no_worth_exhaust_the_budget() {
     crate::varint::put_unsigned(&mut body, count + 1);
     body.extend((0..count).flat_map(|_| [1, 0]));
     body.extend([1, 0, 0, 0]);
-    assert_eq!(refusal(3, 9, &[&body]), "more array elements than the frame's bytes justify");
+    assert_eq!(refusal(3, 9, &[&body]), "more memory than the frame's bytes justify");
 }
 
 #[test]

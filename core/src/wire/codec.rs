@@ -204,6 +204,13 @@ pub(crate) trait Field: Sized {
     fn errors(&self, _field: &str, _seen: &mut dyn FnMut(i16)) {}
 }
 
+/// A value as it is written where it may be null and the version is not flexible.
+pub(crate) fn plain<T: Field>(value: &T) -> Vec<u8> {
+    let mut w = Writer::default();
+    value.encode(&mut w, Form { version: i16::MAX, flexible: false, nullable: true });
+    w.out
+}
+
 macro_rules! fixed {
     ($($ty:ty: $name:ident),*) => {$(
         impl Field for $ty {

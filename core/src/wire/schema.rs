@@ -1,5 +1,7 @@
 //! The tables as data, for what checks them or makes messages by them. Decoding and encoding do not read it.
 
+use alloc::vec::Vec;
+
 /// The type of a field.
 #[derive(Clone, Copy, Debug)]
 pub enum Type {
@@ -44,4 +46,6 @@ pub struct Field {
     pub nullable: fn(i16) -> bool,
     /// Its tag, if it is a tagged field.
     pub tag: Option<u32>,
+    /// Its default, written as where it may be null and the version is not flexible.
+    pub default: fn() -> Vec<u8>,
 }

@@ -59,6 +59,7 @@ macro_rules! message {
                 present: |version| matches!(version, $($versions)+),
                 nullable: |_version| $crate::wire::table::message!(@null _version $($($null)+)?),
                 tag: $crate::wire::table::message!(@tag $($tag)?),
+                default: || $crate::wire::codec::plain::<$ty>(&$crate::wire::table::message!(@default $ty $(, $default)?)),
             }),*];
         }
 

@@ -17,6 +17,7 @@ use rustix::io::ReadWriteFlags;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Instant;
@@ -95,6 +96,10 @@ impl Disk for Blocking {
         files::is_cached(file, at, len)
     }
 
+    fn reap(&self) -> bool {
+        self.flush.has_ended()
+    }
+
     fn syncs(&self) -> Option<Counts> {
         Some(self.syncs.counts())
     }
@@ -131,7 +136,11 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that share a queue; they end once it is empty and every clone of the pool is dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Pool(mpsc::Sender<Job>);
+pub(super) struct Pool {
+    queue: mpsc::Sender<Job>,
+    /// Whether a job has ended since somebody last asked.
+    ended: Arc<AtomicBool>,
+}
 
 impl Pool {
     pub(super) fn start(name: &str, threads: usize) -> io::Result<Pool> {
@@ -149,13 +158,24 @@ impl Pool {
             };
             thread::Builder::new().name(format!("{name}-{n}")).spawn(work)?;
         }
-        Ok(Pool(sender))
+        Ok(Pool { queue: sender, ended: Arc::default() })
     }
 
     pub(super) fn run(&self, work: impl FnOnce() -> io::Result<Outcome<File>> + Send + 'static) -> Completion<File> {
         let (done, receiver) = oneshot::channel();
-        // Nobody waiting any more is no reason not to do it; a refused job drops `done`, which the receiver reports.
-        let _ = self.0.send(Box::new(move || drop(done.send(work()))));
+        let ended = Arc::clone(&self.ended);
+        let job = move || {
+            // Nobody waiting any more is no reason not to do it.
+            let _ = done.send(work());
+            ended.store(true, Ordering::Release);
+        };
+        // A refused job drops `done`, which the receiver reports.
+        let _ = self.queue.send(Box::new(job));
         Completion::Later(receiver)
+    }
+
+    /// Whether a job has ended since this was last asked.
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) && self.ended.swap(false, Ordering::Acquire)
     }
 }

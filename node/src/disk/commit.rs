@@ -18,8 +18,10 @@ use klamm_core::effect::Input;
 use klamm_core::ids::{LogId, Offset, Seq};
 use klamm_core::log::{Ballot, Checkpoint};
 use klamm_core::record::Header;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 
@@ -33,7 +35,7 @@ const LEAST_FILL: u64 = 64 << 10;
 /// takes a journal commit each.
 const GROUPS_AHEAD: u64 = 32;
 /// Larger groups are not filled ahead of: writing every byte twice would cost more than the commits that it saves.
-const MOST_FILLED: u64 = 32 << 10;
+const MOST_FILLED: u64 = 256 << 10;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A change of a log that was not begun.
@@ -79,6 +81,25 @@ pub(super) struct Append {
     pub(super) roll: Option<Box<Checkpoint>>,
 }
 
+/// A group whose write is under way.
+#[derive(Debug)]
+pub(super) struct Flight<F> {
+    group: Vec<Append>,
+    write: Completion<F>,
+}
+
+/// A flight's group, and how its write ended.
+type Landed = (Vec<Append>, io::Result<()>);
+
+/// The group at the head of a queue.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    batches: usize,
+    bytes: u64,
+    sync: bool,
+    rolls: bool,
+}
+
 /// What a chore does, for those who must not overtake it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -110,53 +131,95 @@ impl<D: Disk> Logs<D> {
         it.queue.push_back(change);
         if !it.draining {
             it.draining = true;
-            spawn_local(self.clone().drain(log.clone(), None));
+            spawn_local(self.clone().drain(log.clone()));
         }
     }
 
     /// Appends; at once, without a task, where nobody waits for the device and nothing is in the way.
     pub(super) fn append(&self, log: &LogRef<D::File>, append: Append) {
-        let mut it = log.borrow_mut();
-        let (base, at) = (it.active().base, it.active().bytes);
-        let end = at + append.header.size() as u64;
-        let straight = !append.sync && append.roll.is_none() && !it.draining && it.dead.is_none() && !it.marks.strict;
-        let file = if straight && !it.must_wait(end, false) { self.open_file(&mut it, base) } else { None };
-        let Some(file) = file else {
-            drop(it);
-            return self.enqueue(log, Change::Append(append));
-        };
-        it.draining = true;
-        drop(it);
-        match self.write(file, at, std::slice::from_ref(&append), false) {
-            Completion::Now(Some(result)) => {
-                let path = || path(&log.borrow().folder, log.borrow().active().base, LOG);
-                let result = result.map(drop).map_err(|error| at_path(&path(), error));
+        let idle = !append.sync && !log.borrow().draining;
+        log.borrow_mut().queue.push_back(Change::Append(append));
+        if log.borrow().draining {
+            return;
+        }
+        log.borrow_mut().draining = true;
+        // What is to be synced waits for the end of the turn: more may come for the same sync.
+        if idle && self.launch(log) {
+            self.land_one(log);
+            if log.borrow().flight.is_none() {
                 log.borrow_mut().draining = false;
-                self.ended(log, vec![append], result);
+                return;
             }
-            later => {
-                spawn_local(self.clone().drain(log.clone(), Some((append, later))));
+        }
+        spawn_local(self.clone().drain(log.clone()));
+    }
+
+    /// Works on the queue until it is empty.
+    async fn drain(self, log: LogRef<D::File>) {
+        loop {
+            if let Some((group, result)) = poll_fn(|cx| log.borrow_mut().poll_flight(cx)).await {
+                self.landed(&log, group, result);
+            }
+            if self.launch(&log) {
+                continue;
+            }
+            match self.next(&log) {
+                Some(Work::Group(mut group)) => {
+                    let result = self.commit(&log, &mut group).await;
+                    self.landed(&log, group, result);
+                }
+                Some(Work::Alone(change)) => self.perform(&log, change).await,
+                None => return,
             }
         }
     }
 
-    /// Works on the queue until it is empty. `begun`: a batch whose write is under way.
-    async fn drain(self, log: LogRef<D::File>, begun: Option<(Append, Completion<D::File>)>) {
-        if let Some((append, completion)) = begun {
-            let result = self.finish(&log, completion).await;
-            self.ended(&log, vec![append], result);
-        }
-        while let Some(work) = self.next(&log) {
-            match work {
-                Work::Group(mut group) => {
-                    let bytes = size_of(&group);
-                    let result = self.commit(&log, &mut group).await;
-                    self.ended(&log, group, result);
-                    self.look_ahead(&log, bytes);
-                }
-                Work::Alone(change) => self.perform(&log, change).await,
+    /// Ends the groups that have been written, and begins the next ones at once: on a busy thread it would be long
+    /// before their tasks get a turn, and the device would be idle meanwhile.
+    pub fn land(&self) {
+        for id in self.flying() {
+            if let Some(log) = self.log(id) {
+                self.land_one(&log);
             }
         }
+    }
+
+    fn land_one(&self, log: &LogRef<D::File>) {
+        let landed = {
+            let mut it = log.borrow_mut();
+            // Not polled: the log's task is to be woken all the same.
+            let result = it.flight.as_mut().and_then(|flight| flight.write.take());
+            result.and_then(|result| it.flight.take().map(|flight| (flight.group, result.map(drop))))
+        };
+        if let Some((group, result)) = landed {
+            self.landed(log, group, result);
+            self.launch(log);
+        }
+    }
+
+    /// Begins to write the group at the head of the queue, if nothing is in its way. The log's task is there, to go on
+    /// when it has ended.
+    fn launch(&self, log: &LogRef<D::File>) -> bool {
+        let mut it = log.borrow_mut();
+        let Some(head) = it.head().filter(|head| it.is_clear(head)) else { return false };
+        let (base, at) = (it.active().base, it.active().bytes);
+        let Some(file) = self.open_file(&mut it, base) else { return false };
+        let group = it.take(head);
+        drop(it);
+        let write = self.write(file, at, &group, head.sync);
+        let mut it = log.borrow_mut();
+        assert!(it.flight.is_none(), "{}: two groups under way", it.id);
+        it.flight = Some(Flight { group, write });
+        self.took_off(it.id);
+        true
+    }
+
+    /// A group's write has ended.
+    fn landed(&self, log: &LogRef<D::File>, group: Vec<Append>, result: io::Result<()>) {
+        self.has_landed(log.borrow().id);
+        let bytes = size_of(&group);
+        self.ended(log, group, result);
+        self.look_ahead(log, bytes);
     }
 
     /// Takes what comes next; fails it all when the log is dead. `None` ends the task.
@@ -171,26 +234,11 @@ impl<D: Disk> Logs<D> {
             }
             return None;
         }
-        match it.queue.pop_front() {
-            None => {
-                it.draining = false;
-                None
-            }
-            Some(Change::Append(first)) => {
-                let (mut bytes, mut group) = (first.header.size() as u64, vec![first]);
-                while group.len() < GROUP_BATCHES
-                    && let Some(Change::Append(next)) = it.queue.front()
-                    && next.roll.is_none()
-                    && bytes + next.header.size() as u64 <= GROUP_BYTES
-                    && let Some(Change::Append(next)) = it.queue.pop_front()
-                {
-                    bytes += next.header.size() as u64;
-                    group.push(next);
-                }
-                Some(Work::Group(group))
-            }
-            Some(alone) => Some(Work::Alone(alone)),
+        if let Some(head) = it.head() {
+            return Some(Work::Group(it.take(head)));
         }
+        it.draining = !it.queue.is_empty();
+        it.queue.pop_front().map(Work::Alone)
     }
 
     /// Writes a group; with one sync if any of it wants one.
@@ -210,7 +258,7 @@ impl<D: Disk> Logs<D> {
         }
         let (base, at) = (log.borrow().active().base, log.borrow().active().bytes);
         let file = self.file(log, base).await?;
-        self.finish(log, self.write(file, at, group, sync)).await
+        self.write(file, at, group, sync).await.map(drop)
     }
 
     fn write(&self, file: D::File, at: u64, group: &[Append], sync: bool) -> Completion<D::File> {
@@ -218,11 +266,6 @@ impl<D: Disk> Logs<D> {
         let mut prefixes = Bytes::from(prefixes);
         let data = group.iter().flat_map(|a| [prefixes.split_to(PREFIX), a.rest.clone()]).collect();
         self.disk().submit(Op::Write { file, at, data, sync })
-    }
-
-    async fn finish(&self, log: &LogRef<D::File>, completion: Completion<D::File>) -> io::Result<()> {
-        let result = completion.await;
-        result.map(drop).map_err(|error| at_path(&path(&log.borrow().folder, log.borrow().active().base, LOG), error))
     }
 
     /// Ends a group: one Done, or Failed for each of it and the log is dead.
@@ -238,7 +281,10 @@ impl<D: Disk> Logs<D> {
                 let id = log.borrow().id;
                 return self.done(id, group.last().expect("a group has a batch").seq);
             }
-            Err(error) => error.to_string(),
+            Err(error) => {
+                let it = log.borrow();
+                at(&path(&it.folder, it.active().base, LOG))(error).to_string()
+            }
         };
         log.borrow_mut().dead.get_or_insert(error.clone());
         for append in group {
@@ -428,6 +474,55 @@ impl<D: Disk> Logs<D> {
 }
 
 impl<F> Log<F> {
+    /// The group that the queue begins with, if it does.
+    fn head(&self) -> Option<Head> {
+        let mut head: Option<Head> = None;
+        for change in &self.queue {
+            let Change::Append(next) = change else { break };
+            let size = next.header.size() as u64;
+            match &mut head {
+                None => {
+                    head = Some(Head { batches: 1, bytes: size, sync: next.sync, rolls: next.roll.is_some() });
+                }
+                Some(group) => {
+                    let full = group.batches == GROUP_BATCHES || group.bytes + size > GROUP_BYTES;
+                    if full || next.roll.is_some() {
+                        break;
+                    }
+                    group.batches += 1;
+                    group.bytes += size;
+                    group.sync |= next.sync;
+                }
+            }
+        }
+        head
+    }
+
+    /// Takes a group off the queue.
+    fn take(&mut self, head: Head) -> Vec<Append> {
+        let group = self.queue.drain(..head.batches).map(|change| match change {
+            Change::Append(append) => append,
+            other => panic!("{other:?} in a group"),
+        });
+        group.collect()
+    }
+
+    /// Whether nothing has to be done before a group is written.
+    fn is_clear(&self, head: &Head) -> bool {
+        let waits = head.rolls || self.dead.is_some() || (!head.sync && self.marks.strict);
+        !waits && !self.must_wait(self.active().bytes + head.bytes, head.sync)
+    }
+
+    /// The group that was under way, once its write has ended; `None` when there is none.
+    fn poll_flight(&mut self, cx: &mut Context<'_>) -> Poll<Option<Landed>>
+    where
+        F: Unpin,
+    {
+        let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
+        let result = ready!(Pin::new(&mut flight.write).poll(cx)).map(drop);
+        Poll::Ready(self.flight.take().map(|flight| (flight.group, result)))
+    }
+
     /// Whether a write up to a position must wait for the chore.
     fn must_wait(&self, end: u64, sync: bool) -> bool {
         let Some(chore) = self.chore.as_ref().filter(|c| !c.task.is_finished()) else { return false };
@@ -442,8 +537,4 @@ impl<F> Log<F> {
 
 fn size_of(group: &[Append]) -> u64 {
     group.iter().map(|a| a.header.size() as u64).sum()
-}
-
-fn at_path(path: &str, error: io::Error) -> io::Error {
-    at(path)(error)
 }

@@ -91,6 +91,13 @@ impl Disk for AnyDisk {
         Blocking::is_cached(file, at, len)
     }
 
+    fn reap(&self) -> bool {
+        match self {
+            AnyDisk::Blocking(disk) => disk.reap(),
+            AnyDisk::Uring(disk) => disk.reap(),
+        }
+    }
+
     fn syncs(&self) -> Option<Counts> {
         match self {
             AnyDisk::Blocking(disk) => disk.syncs(),

@@ -14,9 +14,9 @@ use crate::meter::{Counts, Histogram};
 use klamm_core::effect::{Effect, Input};
 use klamm_core::ids::{LogId, Offset};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use tokio::sync::oneshot;
 
 /// How the bytes are kept.
@@ -55,6 +55,24 @@ impl Options {
 #[derive(Debug)]
 pub struct Logs<D: Disk>(Rc<Shard<D>>);
 
+/// The logs of one shard, kept by somebody else.
+#[derive(Debug)]
+pub struct WeakLogs<D: Disk>(Weak<Shard<D>>);
+
+impl<D: Disk> WeakLogs<D> {
+    /// The logs, if they are still there.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Logs<D>> {
+        self.0.upgrade().map(Logs)
+    }
+}
+
+impl<D: Disk> Default for WeakLogs<D> {
+    fn default() -> WeakLogs<D> {
+        WeakLogs(Weak::new())
+    }
+}
+
 impl<D: Disk> Clone for Logs<D> {
     fn clone(&self) -> Logs<D> {
         Logs(self.0.clone())
@@ -66,6 +84,8 @@ struct Shard<D: Disk> {
     options: Options,
     events: Rc<dyn Fn(Input)>,
     logs: RefCell<BTreeMap<LogId, LogRef<D::File>>>,
+    /// Those with a group under way.
+    flying: RefCell<BTreeSet<LogId>>,
     /// Open segment files.
     files: RefCell<Recent<(LogId, Offset)>>,
     /// Logs with something in their tail.
@@ -89,6 +109,7 @@ impl<D: Disk> Logs<D> {
             options,
             events,
             logs: RefCell::default(),
+            flying: RefCell::default(),
             files: RefCell::new(Recent::new()),
             tails: RefCell::new(Recent::new()),
             tail_bytes: Cell::new(0),
@@ -100,6 +121,27 @@ impl<D: Disk> Logs<D> {
     #[must_use]
     pub fn groups(&self) -> Counts {
         self.0.groups.counts()
+    }
+
+    /// The logs with a group under way.
+    pub(super) fn flying(&self) -> Vec<LogId> {
+        self.0.flying.borrow().iter().copied().collect()
+    }
+
+    /// A log has a group under way.
+    pub(super) fn took_off(&self, log: LogId) {
+        self.0.flying.borrow_mut().insert(log);
+    }
+
+    /// It has not any more.
+    pub(super) fn has_landed(&self, log: LogId) {
+        self.0.flying.borrow_mut().remove(&log);
+    }
+
+    /// These logs, as long as there is somebody who uses them.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakLogs<D> {
+        WeakLogs(Rc::downgrade(&self.0))
     }
 
     /// A group of so many batches is durable.

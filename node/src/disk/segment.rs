@@ -6,7 +6,7 @@
 //! `sendfile` passes pages by reference, so bytes that were "sent" are still read later. Below `sent_upto` a file is
 //! therefore never cut in place: it is replaced, and whoever holds the old one keeps the old bytes.
 
-use super::commit::{Change, Chore};
+use super::commit::{Change, Chore, Flight};
 use super::index::Index;
 use super::tail::Tail;
 use klamm_core::ids::{LogId, Offset, Seq, Timestamp};
@@ -123,6 +123,8 @@ pub(super) struct Log<F> {
     pub(super) queue: VecDeque<Change>,
     /// A task works on the queue.
     pub(super) draining: bool,
+    /// The group that is being written.
+    pub(super) flight: Option<Flight<F>>,
     pub(super) chore: Option<Chore>,
     /// Why it takes no change any more.
     pub(super) dead: Option<String>,
@@ -147,6 +149,7 @@ impl<F> Log<F> {
             tail: Tail::default(),
             queue: VecDeque::new(),
             draining: false,
+            flight: None,
             chore: None,
             dead: None,
             generation: 0,

@@ -138,6 +138,15 @@ impl Disk for Uring {
         files::is_cached(file, at, len)
     }
 
+    fn reap(&self) -> bool {
+        let mut ring = self.0.ring.borrow_mut();
+        let ended = !ring.uring.completion().is_empty();
+        if ended {
+            ring.turn();
+        }
+        ended
+    }
+
     fn syncs(&self) -> Option<Counts> {
         Some(self.0.ring.borrow().syncs.counts())
     }

@@ -12,6 +12,7 @@ use super::mailbox::Mailbox;
 use super::report::Counters;
 use super::writer::{self, Reply, Slot};
 use super::{Clock, Disk, Reader, Writer};
+use crate::disk::logs::WeakLogs;
 use klamm_core::effect::Input;
 use klamm_core::ids::{ConnectionId, Instant};
 use klamm_core::wire::{Refusal, Response, decode_request};
@@ -31,7 +32,7 @@ pub const FRAME_DEADLINE_MS: i64 = 60_000;
 pub const HALF_CLOSED_DEADLINE_MS: i64 = 30_000;
 
 /// What the connections of one shard share.
-pub(super) struct Shared<D, C> {
+pub(super) struct Shared<D: Disk, C> {
     pub(super) disk: D,
     pub(super) clock: C,
     pub(super) mailbox: Mailbox,
@@ -39,6 +40,18 @@ pub(super) struct Shared<D, C> {
     pub(super) room: Rc<Semaphore>,
     pub(super) limits: Limits,
     pub(super) counters: Counters,
+    pub(super) logs: RefCell<WeakLogs<D>>,
+}
+
+impl<D: Disk, C> Shared<D, C> {
+    /// Sees to the logs whose groups have been written meanwhile.
+    pub(super) fn look(&self) {
+        if self.disk.reap()
+            && let Some(logs) = self.logs.borrow().upgrade()
+        {
+            logs.land();
+        }
+    }
 }
 
 /// What the shard's loop and a connection's task share. Bounded by admission: each entry holds a credit.
@@ -240,6 +253,7 @@ where
         let credit = link.admission.admit(len).await;
         let frame = in_time(&shared.clock, FRAME_DEADLINE_MS, frames.body(len)).await?;
         shared.counters.received(len);
+        shared.look();
         let incoming = decode_request(frame).map_err(|refusal| End::Refused(in_words(refusal)))?;
         let correlation = incoming.correlation;
         link.asked.borrow_mut().push_back(Asked { version: incoming.version, correlation, credit });
@@ -379,6 +393,7 @@ mod tests {
             room: Admission::shard(),
             limits: Limits::default(),
             counters: Counters::default(),
+            logs: RefCell::default(),
         };
         let link = Rc::new(Link::new(&shared.room, None, Instant(0)));
         let server = (reader, writer, SocketAddr::from(([127, 0, 0, 1], 1)));

@@ -150,6 +150,22 @@ impl<F> Completion<F> {
     pub fn ready(result: io::Result<Outcome<F>>) -> Completion<F> {
         Completion::Now(Some(result))
     }
+
+    /// The result, if it is there. Whoever waits for it still does.
+    pub fn take(&mut self) -> Option<io::Result<Outcome<F>>> {
+        match self {
+            Completion::Now(result) => result.take(),
+            Completion::Later(receiver) => match receiver.try_recv() {
+                Ok(result) => Some(result),
+                Err(oneshot::error::TryRecvError::Empty) => None,
+                Err(oneshot::error::TryRecvError::Closed) => Some(Err(driver_gone())),
+            },
+        }
+    }
+}
+
+fn driver_gone() -> io::Error {
+    io::Error::other("the disk driver is gone")
 }
 
 impl<F: Unpin> Future for Completion<F> {
@@ -158,9 +174,9 @@ impl<F: Unpin> Future for Completion<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
             Completion::Now(result) => Poll::Ready(result.take().expect("a completion is awaited once")),
-            Completion::Later(receiver) => Pin::new(receiver)
-                .poll(cx)
-                .map(|r| r.unwrap_or_else(|_| Err(io::Error::other("the disk driver is gone")))),
+            Completion::Later(receiver) => {
+                Pin::new(receiver).poll(cx).map(|r| r.unwrap_or_else(|_| Err(driver_gone())))
+            }
         }
     }
 }
@@ -179,6 +195,12 @@ pub trait Disk: Clone + 'static {
     /// Whether bytes of a file are most likely in the page cache, so that `sendfile` does not wait for the device.
     fn is_cached(_file: &Self::File, _at: u64, _len: usize) -> bool {
         true
+    }
+
+    /// Takes in what has ended, so that its completions are ready; whether there may be such. Cheap: it is asked in the
+    /// midst of work, where a task that waits would get its turn much later.
+    fn reap(&self) -> bool {
+        false
     }
 
     /// How long its syncs took, in nanoseconds, where somebody measures that.

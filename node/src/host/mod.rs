@@ -39,6 +39,7 @@ use lease::{Leases, Resolving};
 use limits::Place;
 use mailbox::Mailbox;
 use report::Counters;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, pending, ready};
 use std::io;
@@ -54,6 +55,8 @@ pub const CONNECTIONS: usize = 65_536;
 const DRAIN_MS: i64 = 5_000;
 /// Inputs of one turn; the rest waits for the next.
 const TURN: usize = 4_096;
+/// After so many inputs of a turn the disk is asked what it has done meanwhile.
+const STEPS_BETWEEN_LOOKS: usize = 16;
 /// How long to wait after a connection could not be accepted (no descriptors left, say).
 const ACCEPT_PAUSE_MS: i64 = 100;
 
@@ -103,12 +106,14 @@ pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<(
         room: Admission::shard(),
         limits,
         counters: Counters::default(),
+        logs: RefCell::default(),
     });
     let events = {
         let shared = Rc::clone(&shared);
         Rc::new(move |input| shared.mailbox.put(input))
     };
     let logs = Logs::recover(disk, options, config.shard, config.shards, events).await?;
+    shared.logs.replace(logs.downgrade());
     shared.mailbox.put(Input::Started);
     let mut host = Host {
         shard: Shard::new(config),
@@ -233,7 +238,10 @@ impl<D: Disk, C: Clock> Host<D, C> {
             self.receive(message);
         }
         let now = self.shared.clock.now();
-        for _ in 0..TURN {
+        for n in 0..TURN {
+            if n % STEPS_BETWEEN_LOOKS == 0 {
+                self.shared.look();
+            }
             let Some(input) = self.shared.mailbox.take() else { break };
             self.step(now, input);
         }

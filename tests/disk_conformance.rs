@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -62,7 +62,10 @@ fn the_ring_conforms() {
 
 /// A simulated disk on which time jumps from one operation's end to the next.
 fn simulated(seed: u64) -> SimDiskHandle {
-    let parameters = Parameters { write_ns: 0..=100_000, ..Parameters::default() };
+    simulated_with(seed, Parameters { write_ns: 0..=100_000, ..Parameters::default() })
+}
+
+fn simulated_with(seed: u64, parameters: Parameters) -> SimDiskHandle {
     let device = Device::new(SimDisk::new(seed, parameters));
     let clock = Rc::new(Cell::new(0));
     let now = clock.clone();
@@ -149,6 +152,10 @@ async fn conforms<D: Disk>(disk: &D) {
     errors_have_their_kind(disk).await;
     paths_stay_inside(disk).await;
     operations_run_concurrently(disk).await;
+    what_was_read_stays(disk).await;
+    nobody_need_wait(disk).await;
+    names_have_a_length(disk).await;
+    files_have_an_end(disk).await;
 }
 
 async fn write<D: Disk>(disk: &D, file: &D::File, at: u64, data: &[&'static [u8]], sync: bool) -> io::Result<()> {
@@ -352,6 +359,190 @@ async fn operations_run_concurrently<D: Disk>(disk: &D) {
     while disk.open("concurrent-forgotten", false).await.is_err() {
         tokio::task::yield_now().await;
     }
+}
+
+async fn what_was_read_stays<D: Disk>(disk: &D) {
+    let file = disk.open("snapshot", true).await.unwrap();
+    write(disk, &file, 0, &[b"before"], true).await.unwrap();
+    let before = disk.read(&file, 0, 6).await.unwrap();
+    write(disk, &file, 0, &[b"after!"], false).await.unwrap();
+    disk.perform(Op::SetLength { file: file.clone(), len: 3 }).await.unwrap();
+    assert_eq!((before, disk.read(&file, 0, 6).await.unwrap()), ("before".into(), "aft".into()));
+}
+
+/// Whatever it is, it is done though its completion was dropped, and a file lives as long as it takes.
+async fn nobody_need_wait<D: Disk>(disk: &D) {
+    let file = disk.open("waited", true).await.unwrap();
+    make_dir(disk, "unwaited").await;
+    drop(disk.submit(Op::MakeDir { path: "unwaited/made".to_owned() }));
+    drop(disk.submit(Op::Rename { from: "waited".to_owned(), to: "unwaited/renamed".to_owned() }));
+    while disk.list("unwaited").await.unwrap() != ["made", "renamed"] {
+        tokio::task::yield_now().await;
+    }
+    drop(disk.submit(Op::Write { file: file.clone(), at: 0, data: vec!["written".into()], sync: true }));
+    drop(disk.submit(Op::Sync { file }));
+    let file = disk.open("unwaited/renamed", false).await.unwrap();
+    while disk.read(&file, 0, 9).await.unwrap() != "written" {
+        tokio::task::yield_now().await;
+    }
+    drop(disk.submit(Op::SetLength { file: file.clone(), len: 2 }));
+    while disk.length(&file).await.unwrap() != 2 {
+        tokio::task::yield_now().await;
+    }
+    drop(disk.submit(Op::Remove { path: "unwaited/renamed".to_owned() }));
+    drop(disk.submit(Op::RemoveDir { path: "unwaited/made".to_owned() }));
+    while !disk.list("unwaited").await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Topic names are up to 249 bytes long, and the names of their folders longer.
+async fn names_have_a_length<D: Disk>(disk: &D) {
+    let longest = "é".repeat(127) + "n";
+    assert_eq!(longest.len(), 255);
+    make_dir(disk, &longest).await;
+    disk.open(&format!("{longest}/{longest}"), true).await.unwrap();
+    assert_eq!(disk.list(&longest).await.unwrap(), [longest.as_str()]);
+    let longer = || longest.clone() + "g";
+    for op in [
+        Op::Open { path: longer(), create: true },
+        Op::Open { path: longer() + "/below", create: true },
+        Op::MakeDir { path: longer() },
+        Op::Rename { from: longest.clone(), to: longer() },
+        Op::Remove { path: longer() },
+    ] {
+        assert_eq!(disk.submit(op).await.unwrap_err().kind(), ErrorKind::InvalidFilename);
+    }
+}
+
+/// No file is that long; asking for it is an error and changes nothing.
+async fn files_have_an_end<D: Disk>(disk: &D) {
+    let file = disk.open("far", true).await.unwrap();
+    write(disk, &file, 0, &[b"near"], true).await.unwrap();
+    for at in [u64::MAX, u64::MAX - 1, 1 << 63, (1 << 63) - 1] {
+        for sync in [false, true] {
+            write(disk, &file, at, &[b"far"], sync).await.unwrap_err();
+        }
+        assert!(disk.read(&file, at, 10).await.unwrap().is_empty());
+    }
+    for len in [u64::MAX, 1 << 63] {
+        disk.perform(Op::SetLength { file: file.clone(), len }).await.unwrap_err();
+    }
+    assert_eq!(disk.length(&file).await.unwrap(), 4);
+}
+
+/// A write that finds no room says so, whether it was to be synced or not; others go on once there is room again.
+async fn a_full_device_is_told<D: Disk>(disk: &D, full: &str, other: &str) {
+    let file = disk.open(full, true).await.unwrap();
+    for sync in [false, true] {
+        let data = vec![Bytes::from(vec![1; 9000])];
+        let error = disk.perform(Op::Write { file: file.clone(), at: 0, data, sync }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+    }
+    remove(disk, full).await.unwrap();
+    let other = disk.open(other, true).await.unwrap();
+    write(disk, &other, 0, &[b"room"], true).await.unwrap();
+    assert_eq!(disk.read(&other, 0, 9).await.unwrap(), "room");
+}
+
+/// A sync that fails is told to whoever asked for it, also where the write before it went well.
+async fn a_failed_sync_is_told<D: Disk>(disk: &D, failing: &str) {
+    let file = disk.open(failing, true).await.unwrap();
+    write(disk, &file, 0, &[b"unsynced"], false).await.unwrap();
+    disk.perform(Op::Sync { file: file.clone() }).await.unwrap_err();
+    write(disk, &file, 0, &[b"synced?"], true).await.unwrap_err();
+    let both = [
+        disk.submit(Op::Write { file: file.clone(), at: 8, data: vec!["and".into()], sync: true }),
+        disk.submit(Op::Sync { file }),
+    ];
+    for completion in both {
+        completion.await.unwrap_err();
+    }
+}
+
+/// Both, over devices of the kernel's that behave like that: one that is always full, one that takes everything and
+/// cannot be synced.
+async fn faults_are_told<D: Disk>(disk: &D, directory: &Path) {
+    std::os::unix::fs::symlink("/dev/full", directory.join("full")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", directory.join("null")).unwrap();
+    a_full_device_is_told(disk, "full", "room").await;
+    a_failed_sync_is_told(disk, "null").await;
+}
+
+#[test]
+fn threads_tell_faults() {
+    let directory = fresh_directory("threads-faults");
+    on_a_shard(async { faults_are_told(&Blocking::open(directory.clone(), 2).unwrap(), &directory).await });
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn the_ring_tells_faults() {
+    if ring_is_there() {
+        let directory = fresh_directory("ring-faults");
+        on_a_shard(async { faults_are_told(&Uring::open(directory.clone(), 1).unwrap(), &directory).await });
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}
+
+#[test]
+fn the_simulated_disk_tells_faults() {
+    on_a_shard(async {
+        let full = Parameters { capacity: Some(8192), ..Parameters::default() };
+        a_full_device_is_told(&simulated_with(1, full), "full", "room").await;
+        let failing = Parameters { sync_errors: 1_000_000, ..Parameters::default() };
+        a_failed_sync_is_told(&simulated_with(2, failing), "failing").await;
+    });
+}
+
+/// How many descriptors of this process lead to a file.
+fn descriptors(path: &Path) -> usize {
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    links.filter(|link| std::fs::read_link(link.path()).is_ok_and(|to| to == path)).count()
+}
+
+/// What the host relies on with real files: a descriptor that gives the same bytes, closed with the last clone and not
+/// before the last operation; a count of syncs.
+async fn descriptors_conform<D: Disk>(disk: &D, directory: &Path) {
+    let file = disk.open("held", true).await.unwrap();
+    let path = directory.join("held").canonicalize().unwrap();
+    let syncs = || disk.syncs().unwrap().buckets.iter().sum::<u64>();
+    let before = syncs();
+    for sync in [true, false, true] {
+        write(disk, &file, 0, &[b"held"], sync).await.unwrap();
+    }
+    disk.perform(Op::Sync { file: file.clone() }).await.unwrap();
+    assert_eq!(syncs() - before, 3);
+    assert!(D::is_cached(&file, 0, 4), "just written");
+    let mut bytes = [0; 4];
+    rustix::io::pread(D::descriptor(&file).unwrap(), &mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"held");
+
+    let clone = file.clone();
+    assert_eq!(descriptors(&path), 1);
+    drop(file);
+    assert_eq!(disk.read(&clone, 0, 4).await.unwrap(), "held");
+    let last = disk.submit(Op::Write { file: clone, at: 4, data: vec![" on".into()], sync: true });
+    last.await.unwrap();
+    for _ in 0..1000 {
+        if descriptors(&path) == 0 {
+            return assert_eq!(std::fs::read(&path).unwrap(), b"held on");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        tokio::task::yield_now().await;
+    }
+    panic!("a file stays open that nobody holds");
+}
+
+#[test]
+fn descriptors_of_both_drivers_conform() {
+    let directory = fresh_directory("descriptors");
+    on_a_shard(async { descriptors_conform(&Blocking::open(directory.clone(), 2).unwrap(), &directory).await });
+    if ring_is_there() {
+        std::fs::remove_file(directory.join("held")).unwrap();
+        on_a_shard(async { descriptors_conform(&Uring::open(directory.clone(), 1).unwrap(), &directory).await });
+    }
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 /// An operation of the random test; files are named by the number of the `Open` that gave them, modulo their count.

@@ -3,8 +3,8 @@
 use super::model::{End, Model};
 use super::world::{Store, device, live, live_for_real, small};
 use bytes::Bytes;
-use klamm::disk::Blocking;
 use klamm::disk::logs::Lease;
+use klamm::disk::{AnyDisk, Driver};
 use klamm::host::Disk;
 use klamm_core::effect::{Lookup, Query};
 use klamm_core::ids::{LeaderEpoch, LogId, Offset, Timestamp, Uuid};
@@ -199,12 +199,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_real_disk_gives_the_same(lives in lives()) {
+    fn a_real_disk_gives_the_same(lives in lives(), first: bool) {
         let path = directory("store-played");
         let mut model = model();
-        for (steps, end) in &lives {
+        for (life, (steps, end)) in lives.iter().enumerate() {
             live_for_real(async || {
-                let disk = Blocking::open(path.clone(), 2).unwrap();
+                // Each life has the other driver, where there are two.
+                let driver = if first == (life % 2 == 0) { Driver::Auto } else { Driver::Blocking };
+                let disk = AnyDisk::choose(path.clone(), driver).unwrap();
                 let store = Store::start(disk, small()).await.unwrap();
                 let found = store.found(model.log).await;
                 let most = model.durable.len();

@@ -14,6 +14,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
+/// The longest name of a file or directory, in bytes: Linux's.
+const LONGEST_NAME: usize = 255;
+
 /// One operation. Paths are relative to the data directory, with `/`; the directory itself is `""`. A path that could
 /// lead out of it, or an operation that would change the directory itself, is refused ([`Op::check`]).
 #[derive(Clone, Debug)]
@@ -102,7 +105,7 @@ impl<F> Op<F> {
     ///
     /// # Errors
     /// `InvalidInput` for a path with an empty, `.` or `..` component or a NUL, and for opening, renaming or removing
-    /// the data directory itself.
+    /// the data directory itself; `InvalidFilename` for a component of more than 255 bytes.
     pub fn check(&self) -> io::Result<()> {
         match self {
             Op::Open { path, .. } | Op::Remove { path } | Op::RemoveDir { path } => legal(path, false),
@@ -114,11 +117,18 @@ impl<F> Op<F> {
 }
 
 fn legal(path: &str, root: bool) -> io::Result<()> {
-    let fine = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('\0');
-    if (root && path.is_empty()) || path.split('/').all(fine) {
+    if root && path.is_empty() {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("not a path inside the data directory: {path:?}")))
+    let fine = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('\0');
+    if !path.split('/').all(fine) {
+        let text = format!("not a path inside the data directory: {path:?}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    if path.split('/').any(|name| name.len() > LONGEST_NAME) {
+        return Err(io::Error::new(io::ErrorKind::InvalidFilename, format!("a name of more than 255 bytes: {path:?}")));
+    }
+    Ok(())
 }
 
 /// What an operation gives.

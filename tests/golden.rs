@@ -54,6 +54,7 @@ impl Disk {
                 self.logs.push((*log, name.clone(), found, Vec::new()));
                 Some(Input::Done { log: *log, seq: *seq })
             }
+            Effect::Flush { log, seq } => Some(Input::Done { log: *log, seq: *seq }),
             Effect::Append { log, seq, offset, leader_epoch, batch, roll, .. } => {
                 let (_, _, found, bytes) = self.log(*log);
                 found.state.fold(&batch.stamped_header(*offset, *leader_epoch), roll.is_some());
@@ -64,7 +65,7 @@ impl Disk {
             Effect::Trim { log, seq, to, roll } => {
                 let state = &mut self.log(*log).2.state;
                 if roll.is_some() {
-                    state.segments.push(Segment { base: state.at, bytes: 0, max_timestamp: Timestamp(-1) });
+                    state.segments.push(Segment::empty(state.at));
                 }
                 state.trim(*to);
                 Some(Input::Done { log: *log, seq: *seq })
@@ -442,6 +443,56 @@ fn retention() {
     s.request(0, request);
     s.settle();
     s.request(0, produce("clicks", &[0], -1, -1));
+    s.end();
+}
+
+#[test]
+fn flush_and_roll() {
+    let mut s = Story::new("flush-and-roll", 1);
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.says("Up to two records of this topic may be acknowledged and not be on the device, and none for more than a second.");
+    let config = |name: &str, value: &str| CreatableTopicConfig { name: name.into(), value: Some(value.into()) };
+    let mut request = create("orders", 1);
+    request.topics[0].configs = vec![
+        config("flush.messages", "3"),
+        config("flush.ms", "1000"),
+        config("segment.ms", "60000"),
+        config("message.timestamp.type", "LogAppendTime"),
+    ];
+    s.request(0, request);
+    s.settle();
+    s.says("The third one is synced, and the first two with it.");
+    for sequence in 0..3 {
+        s.request(0, produce("orders", &[0], 7, sequence));
+        s.settle();
+    }
+    s.says("The timer of the first one rings for nothing. The next record's second passes.");
+    s.ms += 500;
+    s.request(0, produce("orders", &[0], 7, 3));
+    s.settle();
+    s.ms += 500;
+    s.tell(0, Input::Tick);
+    s.ms += 499;
+    s.tell(0, Input::Tick);
+    s.ms += 1;
+    s.tell(0, Input::Tick);
+    s.settle();
+    s.says("It is on the device now: nothing is left to flush.");
+    s.ms += 5000;
+    s.tell(0, Input::Tick);
+    s.says("A minute after the segment's first record it is not too old. A millisecond later it is.");
+    s.ms += 53_500;
+    s.request(0, produce("orders", &[0], 7, 4));
+    s.settle();
+    s.ms += 1;
+    s.request(0, produce("orders", &[0], 7, 5));
+    s.settle();
+    s.says("The producer left something out. A day of silence later nobody knows what it did before.");
+    s.request(0, produce("orders", &[0], 7, 9));
+    s.ms += 86_400_000;
+    s.request(0, produce("orders", &[0], 7, 9));
+    s.settle();
     s.end();
 }
 

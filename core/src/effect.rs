@@ -129,6 +129,13 @@ pub enum Effect {
         /// Start a new segment with this batch; carries the log's state before it, but for its segments.
         roll: Option<Box<Checkpoint>>,
     },
+    /// Make everything appended so far durable.
+    Flush {
+        /// The log.
+        log: LogId,
+        /// Its place in the log's FIFO.
+        seq: Seq,
+    },
     /// Drop everything at and above an offset. A barrier: what was appended before is dropped or kept, durably, first.
     Truncate {
         /// The log.

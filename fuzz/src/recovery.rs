@@ -7,8 +7,8 @@ use bytes::Bytes;
 use klamm::disk::logs::{Logs, Options};
 use klamm::host::{Disk, Op};
 use klamm_core::effect::{Effect, Input};
-use klamm_core::ids::{LeaderEpoch, LogId, Offset, Seq, ShardIndex, Timestamp};
-use klamm_core::log::{Checkpoint, Found, Log};
+use klamm_core::ids::{LeaderEpoch, LogId, Now, Offset, Seq, ShardIndex, Timestamp};
+use klamm_core::log::{Checkpoint, Found, Log, Rolls, Terms};
 use klamm_core::record::{Batch, Builder};
 use klamm_sim::disk::{Crash, Device, Parameters, SimDisk, SimDiskHandle};
 use std::cell::RefCell;
@@ -42,7 +42,7 @@ pub fn recovery(data: &[u8]) {
         let (id, second) = life.found.clone().expect("recovered before");
         assert_eq!(needed(&second), needed(&first), "what was reported is gone");
         assert_eq!(second.torn_bytes, 0, "a torn tail was left");
-        let (mut log, mut effects) = (Log::recovered(id, second), Vec::new());
+        let (mut log, mut effects) = (Log::recovered(id, second, Timestamp(0)), Vec::new());
         append(&mut log, 2, &mut effects);
         life.make(effects).await;
         log.log_end_offset()
@@ -194,8 +194,9 @@ fn append(log: &mut Log, count: usize, out: &mut Vec<Effect>) {
             builder.push(Timestamp(1000 + log.log_end_offset().0 + i), None, Some(&[7; 100]));
         }
         let batch = Batch::stored(builder.build(crc), crc).expect("our own batch");
-        let epoch = LeaderEpoch(log.state().last_epoch().0.max(0));
-        log.append(batch, epoch, true, 1000, out);
+        let leader_epoch = LeaderEpoch(log.state().last_epoch().0.max(0));
+        let rolls = Rolls { bytes: 1000, ms: i64::MAX, jitter_ms: 0 };
+        log.append(batch, Terms { now: Now::default(), leader_epoch, flush_messages: 1, rolls }, out);
     }
 }
 

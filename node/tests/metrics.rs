@@ -4,43 +4,13 @@
 
 mod common;
 
-use common::{Broker, Client, Scratch, fails, fetch, fetched, klamm};
+use common::{Broker, Client, Scratch, fails, fetch, fetched, get, http, klamm, metrics};
 use klamm_core::wire::{Request, Response};
 use rustix::process::Signal;
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
-
-/// The address in the banner.
-fn http(broker: &Broker) -> String {
-    let banner = broker.banner.last().unwrap();
-    let (_, rest) = banner.split_once("metrics on http://").unwrap_or_else(|| panic!("{banner}"));
-    rest.split('/').next().unwrap().to_owned()
-}
-
-/// Status and body.
-fn get(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
-/// By name and labels, as they stand.
-fn metrics(address: &str) -> BTreeMap<String, f64> {
-    let (status, body) = get(address, "/metrics");
-    assert_eq!(status, 200, "{body}");
-    assert!(body.ends_with("# EOF\n"), "whole");
-    let lines = body.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|line| line.rsplit_once(' ').unwrap())
-        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
-        .collect()
-}
 
 #[test]
 fn what_is_counted_is_what_happened() {

@@ -54,6 +54,7 @@ pub fn effect(effect: &Effect) -> String {
             if *sync { " sync" } else { "" },
             if roll.is_some() { " roll" } else { "" }
         ),
+        Effect::Flush { log, seq } => format!("flush {log} seq={seq}"),
         Effect::Truncate { log, seq, to } => format!("truncate {log} seq={seq} to={to}"),
         Effect::Trim { log, seq, to, roll } => {
             format!("trim {log} seq={seq} to={to}{}", if roll.is_some() { " roll" } else { "" })

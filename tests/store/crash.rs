@@ -234,6 +234,25 @@ fn an_unsynced_log_shows_only_what_was_written_to_it() {
 }
 
 #[test]
+fn what_was_flushed_survives_a_power_loss() {
+    let tape = record(6, async |s, store| {
+        let a = s.log(1, 0, "a");
+        s.ask(store, a, Model::open);
+        for i in 0..18 {
+            s.ask(store, a, |m| m.append(1 + i % 3, 150 + 60 * i, i == 13, SEGMENT_BYTES));
+            if i % 4 == 2 {
+                s.ask(store, a, Model::flush);
+            }
+            if i % 5 == 0 {
+                store.settle(&mut s.models[a]).await;
+            }
+        }
+        s.ask(store, a, Model::flush);
+    });
+    tape.crash_everywhere(4);
+}
+
+#[test]
 fn cuts_are_whole_or_not_at_all() {
     for seed in [3, 4] {
         let tape = record(seed, async |s, store| {

@@ -178,13 +178,19 @@ impl Model {
         let roll = emptied.then(|| Box::new(before));
         let seq = self.next(false, |s| {
             s.start = s.start.max(to);
-            s.first = s.checkpoint().segments[0].base;
+            // An emptied segment without a batch yet is in no checkpoint here.
+            s.first = s.first.max(s.checkpoint().segments[0].base);
             if emptied {
                 s.bases.insert(to);
                 s.first = to;
             }
         });
         Effect::Trim { log: self.log, seq, to, roll }
+    }
+
+    pub(crate) fn flush(&mut self) -> Effect {
+        let seq = self.next(true, |_| {});
+        Effect::Flush { log: self.log, seq }
     }
 
     pub(crate) fn persist(&mut self, ballot: Ballot) -> Effect {

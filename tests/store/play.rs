@@ -45,6 +45,7 @@ enum Step {
     Pause {
         rounds: usize,
     },
+    Flush,
     Settle,
     Epoch,
 }
@@ -59,6 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(from, upto, max_bytes, keep)| Step::Lease { from, upto, max_bytes, keep }),
         1 => (900..1400i64, any::<usize>()).prop_map(|(at, upto)| Step::Since { at, upto }),
         1 => any::<usize>().prop_map(|upto| Step::Newest { upto }),
+        1 => Just(Step::Flush),
         3 => Just(Step::Settle),
         3 => (1..120usize).prop_map(|rounds| Step::Pause { rounds }),
         1 => Just(Step::Epoch),
@@ -140,6 +142,7 @@ async fn play<D: Disk>(store: &Store<D>, model: &mut Model, steps: &[Step]) {
                     yield_now().await;
                 }
             }
+            Step::Flush => store.logs.change(model.flush()),
             Step::Settle => store.settle(model).await,
             Step::Epoch => model.epoch = LeaderEpoch(model.epoch.0 + 1),
         }

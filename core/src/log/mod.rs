@@ -5,10 +5,11 @@
 //! a leader appending, a follower copying and recovery scanning give the same state. Positions in files and indexes are
 //! the host's.
 
+mod idle;
 mod partition;
 mod producers;
 
-pub use partition::{Appended, Log, TailMark};
+pub use partition::{Appended, Log, Rolls, TailMark, Terms};
 pub use producers::{ProducerEntry, RECENT_BATCHES, RecentBatch, Verdict};
 
 use alloc::collections::BTreeMap;
@@ -34,8 +35,18 @@ pub struct Segment {
     pub base: Offset,
     /// Bytes of batches in it.
     pub bytes: u64,
+    /// The largest timestamp of its first batch, which its age counts from; -1 without a batch, or where that has none.
+    pub first_timestamp: Timestamp,
     /// The largest timestamp in it, or -1.
     pub max_timestamp: Timestamp,
+}
+
+impl Segment {
+    /// One that holds nothing yet.
+    #[must_use]
+    pub const fn empty(base: Offset) -> Segment {
+        Segment { base, bytes: 0, first_timestamp: Timestamp(-1), max_timestamp: Timestamp(-1) }
+    }
 }
 
 /// A log's state at an offset, without its bytes: what folding all batch headers below it gives.
@@ -68,8 +79,7 @@ impl Checkpoint {
     /// The state of a log that holds nothing.
     #[must_use]
     pub fn empty() -> Checkpoint {
-        let first = Segment { base: Offset(0), bytes: 0, max_timestamp: Timestamp(-1) };
-        Checkpoint { segments: alloc::vec![first], ..Checkpoint::default() }
+        Checkpoint { segments: alloc::vec![Segment::empty(Offset(0))], ..Checkpoint::default() }
     }
 
     /// Takes in the batch that follows, its header as stamped in the file; `new_segment` when it opens one.
@@ -89,9 +99,12 @@ impl Checkpoint {
             self.epochs.push((header.leader_epoch, header.base_offset));
         }
         if new_segment || self.segments.is_empty() {
-            self.segments.push(Segment { base: header.base_offset, bytes: 0, max_timestamp: Timestamp(-1) });
+            self.segments.push(Segment::empty(header.base_offset));
         }
         let active = self.segments.last_mut().expect("pushed above");
+        if active.bytes == 0 {
+            active.first_timestamp = header.max_timestamp;
+        }
         active.bytes += header.size() as u64;
         active.max_timestamp = active.max_timestamp.max(header.max_timestamp);
         if header.producer_id.0 >= 0 && !header.is_control() {
@@ -194,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_trim_takes_whole_segments_but_never_the_active_one() {
-        let segment = |base| Segment { base: Offset(base), bytes: 10, max_timestamp: Timestamp(0) };
+        let segment = |base| Segment { bytes: 10, ..Segment::empty(Offset(base)) };
         let mut log = Checkpoint { segments: [0, 10, 20].map(segment).to_vec(), ..epochs(&[], 30) };
         let mut bases = |to| {
             log.trim(Offset(to));

@@ -8,11 +8,13 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::idle::Idle;
 use super::producers::judge;
 use super::{Ballot, Checkpoint, Found, Segment, Verdict};
 use crate::effect::Effect;
-use crate::ids::{LeaderEpoch, LogId, Offset, Seq, Timestamp};
+use crate::ids::{Instant, LeaderEpoch, LogId, Now, Offset, ProducerId, Seq, Timestamp};
 use crate::record::{Batch, Header};
+use crate::rng::mix;
 
 /// How many batch boundaries near the end are remembered, to count readable bytes exactly where consumers wait.
 const TAIL_MARKS: usize = 64;
@@ -53,6 +55,42 @@ pub struct Appended {
     pub next: Offset,
 }
 
+/// When a segment is closed and the next one begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rolls {
+    /// With a batch that would make it larger than this.
+    pub bytes: u32,
+    /// With a batch that is so much younger than its first one, milliseconds.
+    pub ms: i64,
+    /// By how much that is shortened at most, milliseconds: logs that began together need not roll together.
+    pub jitter_ms: i64,
+}
+
+impl Rolls {
+    /// The age at which the segment that begins at `base` is closed: the same whenever it is asked for.
+    fn ms_of(self, log: LogId, base: Offset) -> i64 {
+        let most = self.jitter_ms.min(self.ms).unsigned_abs();
+        let topic = u128::from_be_bytes(log.topic.0);
+        let key = [topic as u64, (topic >> 64) as u64, log.partition as u64, base.0 as u64];
+        let drawn = key.into_iter().fold(0, |hash, word| mix(hash ^ word)).checked_rem(most).unwrap_or(0);
+        self.ms.saturating_sub_unsigned(drawn)
+    }
+}
+
+/// On what terms a batch is appended.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// When.
+    pub now: Now,
+    /// By the leader of which epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// With so many records that are not on the device yet it is synced, and they with it; then it counts as flushed only
+    /// once the device has it. 1 for every batch.
+    pub flush_messages: u64,
+    /// When a new segment begins.
+    pub rolls: Rolls,
+}
+
 /// One log of this shard.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -67,6 +105,14 @@ pub struct Log {
     pending: VecDeque<Pending>,
     /// The highest start that was asked for; it is the log's once that is durable.
     trimmed_to: Offset,
+    /// Records appended since the last batch that was, or is being, synced.
+    unsynced: u64,
+    /// When the first of them was.
+    unsynced_since: Option<Instant>,
+    /// When this life first appended to the active segment: its age counts from there where records have no timestamps.
+    active_since: Option<Timestamp>,
+    /// Since when its producers are silent.
+    idle: Idle,
     offline: Option<String>,
 }
 
@@ -79,12 +125,13 @@ impl Log {
         log
     }
 
-    /// A log that was found on the disk: all of it is durable.
+    /// A log that was found on the disk at a time: all of it is durable.
     #[must_use]
-    pub fn recovered(id: LogId, found: Found) -> Log {
+    pub fn recovered(id: LogId, found: Found, now: Timestamp) -> Log {
         assert!(!found.state.segments.is_empty(), "{id}: a log has an active segment");
         assert!(found.state.log_start_offset <= found.state.at, "{id}: starts after its end");
-        Log::with(id, found.state)
+        let idle = Idle::recovered(&found.state.producers, now);
+        Log { idle, ..Log::with(id, found.state) }
     }
 
     /// A log that recovery refused: offline for this life, its files untouched.
@@ -106,6 +153,10 @@ impl Log {
             next_seq: Seq(0),
             pending: VecDeque::new(),
             trimmed_to,
+            unsynced: 0,
+            unsynced_since: None,
+            active_since: None,
+            idle: Idle::default(),
             offline: None,
         }
     }
@@ -146,38 +197,86 @@ impl Log {
         self.offline.as_deref()
     }
 
-    /// What a producer's earlier batches say about this one.
-    #[must_use]
-    pub fn judge(&self, batch: &Header) -> Verdict {
+    /// What a producer's earlier batches say about this one. Producers that were silent for `expiration_ms` are
+    /// forgotten first.
+    pub fn judge(&mut self, batch: &Header, now: Timestamp, expiration_ms: i64) -> Verdict {
+        self.idle.forget(&mut self.state.producers, batch.producer_id, now, expiration_ms);
         judge(&self.state.producers, batch)
     }
 
-    /// Appends a checked batch at the end. `sync`: it counts as flushed only once the device has it. A segment that
-    /// would outgrow `segment_bytes` is rolled first.
+    /// Whether a producer was silent for so long that it is as good as forgotten.
+    #[must_use]
+    pub fn is_forgotten(&self, producer: ProducerId, now: Timestamp, expiration_ms: i64) -> bool {
+        self.idle.is_over(producer, now, expiration_ms)
+    }
+
+    /// Appends a checked batch at the end; in a new segment, when the active one is full or old.
     ///
     /// # Panics
     /// When the log is offline, or the epoch falls.
-    pub fn append(
-        &mut self,
-        batch: Batch,
-        leader_epoch: LeaderEpoch,
-        sync: bool,
-        segment_bytes: u32,
-        out: &mut Vec<Effect>,
-    ) -> Appended {
+    pub fn append(&mut self, batch: Batch, terms: Terms, out: &mut Vec<Effect>) -> Appended {
         assert!(self.offline.is_none(), "{}: append to an offline log", self.id);
+        let Terms { now, leader_epoch, .. } = terms;
         let base = self.state.at;
         let size = batch.header.size() as u64;
-        let active = self.state.segments.last().expect("a log has an active segment");
-        let full = active.bytes > 0 && active.bytes + size > u64::from(segment_bytes);
-        let roll = full.then(|| self.checkpoint());
-        self.state.fold(&batch.stamped_header(base, leader_epoch), full);
+        let rolls = self.is_due(&batch.header, terms);
+        let roll = rolls.then(|| self.checkpoint());
+        if rolls {
+            self.active_since = None;
+        }
+        self.active_since.get_or_insert(now.wall);
+        self.state.fold(&batch.stamped_header(base, leader_epoch), rolls);
+        if batch.header.producer_id.0 >= 0 {
+            self.idle.heard(batch.header.producer_id, now.wall);
+        }
+        let sync = self.is_synced(&batch.header, terms);
         self.mark_tail(TailMark { offset: base, bytes: self.end_bytes });
         self.end_bytes += size;
         let next = self.state.at;
         let seq = self.change(Then::Flushed(next));
         out.push(Effect::Append { log: self.id, seq, offset: base, leader_epoch, batch, sync, roll });
         Appended { base, next }
+    }
+
+    /// Whether a batch begins a new segment.
+    fn is_due(&self, batch: &Header, terms: Terms) -> bool {
+        let active = self.state.segments.last().expect("a log has an active segment");
+        let age = if active.first_timestamp.0 >= 0 {
+            batch.max_timestamp.0.saturating_sub(active.first_timestamp.0)
+        } else {
+            self.active_since.map_or(0, |since| terms.now.wall.0.saturating_sub(since.0))
+        };
+        let full = active.bytes + batch.size() as u64 > u64::from(terms.rolls.bytes);
+        active.bytes > 0 && (full || age > terms.rolls.ms_of(self.id, active.base))
+    }
+
+    /// Whether a batch is to be synced; counts those that are not.
+    fn is_synced(&mut self, batch: &Header, terms: Terms) -> bool {
+        self.unsynced = self.unsynced.saturating_add(u64::from(batch.count.unsigned_abs()));
+        let sync = self.unsynced >= terms.flush_messages;
+        if sync {
+            (self.unsynced, self.unsynced_since) = (0, None);
+        } else {
+            self.unsynced_since.get_or_insert(terms.now.monotonic);
+        }
+        sync
+    }
+
+    /// Since when there are records that were not synced, nor are being.
+    #[must_use]
+    pub fn unsynced_since(&self) -> Option<Instant> {
+        self.unsynced_since
+    }
+
+    /// Makes everything appended so far durable.
+    ///
+    /// # Panics
+    /// When the log is offline.
+    pub fn flush(&mut self, out: &mut Vec<Effect>) {
+        assert!(self.offline.is_none(), "{}: flush of an offline log", self.id);
+        (self.unsynced, self.unsynced_since) = (0, None);
+        let seq = self.change(Then::Nothing);
+        out.push(Effect::Flush { log: self.id, seq });
     }
 
     /// Moves the log's start up, durably: it is [`Log::log_start_offset`] once that is done. When nothing is left, a new
@@ -195,7 +294,8 @@ impl Log {
         let emptied = to == self.state.at && self.state.segments.last().is_some_and(|active| active.bytes > 0);
         let roll = emptied.then(|| self.checkpoint());
         if emptied {
-            self.state.segments.push(Segment { base: to, bytes: 0, max_timestamp: Timestamp(-1) });
+            self.state.segments.push(Segment::empty(to));
+            self.active_since = None;
         }
         let seq = self.change(Then::Starts(to));
         out.push(Effect::Trim { log: self.id, seq, to, roll });
@@ -321,5 +421,88 @@ impl Log {
             "{}: nothing pending, yet {flushed} < {end}",
             self.id
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Uuid;
+    use crate::record::Builder;
+
+    const ROLLS: Rolls = Rolls { bytes: 1000, ms: 100, jitter_ms: 0 };
+
+    fn log() -> Log {
+        let id = LogId { topic: Uuid::from_halves(3, 4), partition: 0 };
+        Log::create(id, "t", &mut Vec::new())
+    }
+
+    fn terms(at: u64, flush_messages: u64, rolls: Rolls) -> Terms {
+        let now = Now { monotonic: Instant(at * 1_000_000), wall: Timestamp(at as i64) };
+        Terms { now, leader_epoch: LeaderEpoch(0), flush_messages, rolls }
+    }
+
+    /// Appends a batch of these timestamps at a time; whether it was synced, and whether it began a segment.
+    fn append(log: &mut Log, timestamps: &[i64], terms: Terms) -> (bool, bool) {
+        let mut builder = Builder::new();
+        timestamps.iter().for_each(|at| builder.push(Timestamp(*at), None, None));
+        let batch = Batch::stored(builder.build(|_| 0), |_| 0).expect("a batch of our own");
+        let mut out = Vec::new();
+        log.append(batch, terms, &mut out);
+        match &out[..] {
+            [Effect::Append { sync, roll, .. }] => (*sync, roll.is_some()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_segment_is_as_old_as_the_newest_record_of_its_first_batch() {
+        let mut log = log();
+        let mut at = |timestamps: &[i64]| append(&mut log, timestamps, terms(0, 1, ROLLS)).1;
+        assert!(!at(&[0, 50]));
+        assert!(!at(&[150]), "exactly as old as allowed");
+        assert!(at(&[10, 151]));
+        assert!(!at(&[20]), "older records do not age it");
+        assert!(at(&[252]));
+        assert!(!at(&[-1]), "nor do those without a time");
+    }
+
+    #[test]
+    fn a_segment_without_timestamps_ages_by_the_clock() {
+        let mut log = log();
+        let mut at = |now| append(&mut log, &[-1], terms(now, 1, ROLLS)).1;
+        assert!(!at(1000));
+        assert!(!at(1100));
+        assert!(at(1101));
+        assert!(!at(1201));
+        assert!(at(1202));
+    }
+
+    #[test]
+    fn jitter_shortens_an_age_by_a_draw_of_its_own_for_each_segment() {
+        let rolls = Rolls { jitter_ms: 40, ..ROLLS };
+        let id = log().id();
+        let ages: Vec<i64> = (0..200).map(|base| rolls.ms_of(id, Offset(base))).collect();
+        assert!(ages.iter().all(|ms| (61..=100).contains(ms)), "{ages:?}");
+        assert!(ages.contains(&61) && ages.contains(&100), "all of it is drawn");
+        assert_eq!(ages[7], rolls.ms_of(id, Offset(7)), "the same each time");
+        let all = Rolls { jitter_ms: i64::MAX, ms: 100, ..ROLLS };
+        assert!((0..200).all(|base| (1..=100).contains(&all.ms_of(id, Offset(base)))), "never by all of it");
+    }
+
+    #[test]
+    fn every_so_many_records_are_synced() {
+        let mut log = log();
+        let mut at = |count: usize| append(&mut log, &[0; 9][..count], terms(5, 4, ROLLS)).0;
+        assert_eq!([at(1), at(2), at(1), at(3), at(3), at(9)], [false, false, true, false, true, true]);
+        assert_eq!(log.unsynced_since(), None);
+        append(&mut log, &[0], terms(6, 4, ROLLS));
+        append(&mut log, &[0], terms(7, 4, ROLLS));
+        assert_eq!(log.unsynced_since(), Some(Instant(6_000_000)), "the oldest counts");
+        let mut out = Vec::new();
+        log.flush(&mut out);
+        assert!(matches!(out[..], [Effect::Flush { .. }]));
+        assert_eq!(log.unsynced_since(), None);
+        assert!(!append(&mut log, &[0, 0, 0], terms(8, 4, ROLLS)).0, "it counts from there");
     }
 }

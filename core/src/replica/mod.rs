@@ -14,8 +14,8 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::effect::Effect;
-use crate::ids::{BrokerId, LeaderEpoch, LogId, Offset, ProducerId};
-use crate::log::{Appended, Log, ProducerEntry, Verdict};
+use crate::ids::{BrokerId, Instant, LeaderEpoch, LogId, Now, Offset, ProducerId, Timestamp};
+use crate::log::{Appended, Log, ProducerEntry, Rolls, Terms, Verdict};
 use crate::record::{Batch, Times};
 use crate::table::Key;
 use crate::wire::{ProducerState, error};
@@ -27,10 +27,14 @@ pub struct WaitId(pub Key);
 /// How a topic's log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keeping {
-    /// Records are on the device before they are acknowledged.
-    pub durable: bool,
-    /// Size at which a segment is rolled.
-    pub segment_bytes: u32,
+    /// With so many records that are not on the device a batch is synced before it is acknowledged, and they with it.
+    pub flush_messages: u64,
+    /// How long a record may stay unsynced, milliseconds; `None` for as long as the operating system likes.
+    pub flush_ms: Option<i64>,
+    /// When a new segment begins.
+    pub rolls: Rolls,
+    /// After how long a silence an idempotent producer is forgotten, milliseconds.
+    pub producer_expiration_ms: i64,
     /// The largest batch that is taken.
     pub max_message_bytes: u32,
     /// Whose time its records bear.
@@ -46,8 +50,10 @@ impl Keeping {
     #[must_use]
     pub fn internal(segment_bytes: u32) -> Keeping {
         Keeping {
-            durable: true,
-            segment_bytes,
+            flush_messages: 1,
+            flush_ms: None,
+            rolls: Rolls { bytes: segment_bytes, ms: i64::MAX, jitter_ms: 0 },
+            producer_expiration_ms: i64::MAX,
             max_message_bytes: u32::MAX,
             times: Times::Create { before_max_ms: i64::MAX, after_max_ms: i64::MAX },
             retention: Retention::default(),
@@ -142,7 +148,9 @@ impl Replica {
 
     /// The idempotent producers that its log knows (KIP-664).
     #[must_use]
-    pub fn producers(&self) -> Vec<ProducerState> {
+    pub fn producers(&self, now: Timestamp) -> Vec<ProducerState> {
+        let expiration_ms = self.keeping.producer_expiration_ms;
+        let known = |(id, _): &(&ProducerId, &ProducerEntry)| !self.log.is_forgotten(**id, now, expiration_ms);
         let state = |(id, entry): (&ProducerId, &ProducerEntry)| ProducerState {
             producer_id: id.0,
             producer_epoch: i32::from(entry.epoch.0),
@@ -151,7 +159,7 @@ impl Replica {
             coordinator_epoch: -1,
             current_txn_start_offset: -1,
         };
-        self.log.state().producers.iter().map(state).collect()
+        self.log.state().producers.iter().filter(known).map(state).collect()
     }
 
     /// Changes how the log is kept from the next append on.
@@ -219,20 +227,30 @@ impl Replica {
     }
 
     /// Appends a checked batch as the leader, unless its producer repeats itself or left something out.
-    pub fn append(&mut self, batch: Batch, out: &mut Vec<Effect>) -> Attempt {
-        let epoch = match self.serves(LeaderEpoch(-1)) {
+    pub fn append(&mut self, batch: Batch, now: Now, out: &mut Vec<Effect>) -> Attempt {
+        let leader_epoch = match self.serves(LeaderEpoch(-1)) {
             Ok(epoch) => epoch,
             Err(code) => return Attempt::Refused(code),
         };
-        match self.log.judge(&batch.header) {
+        let Keeping { flush_messages, rolls, producer_expiration_ms, .. } = self.keeping;
+        match self.log.judge(&batch.header, now.wall, producer_expiration_ms) {
             Verdict::Append => {
-                Attempt::At(self.log.append(batch, epoch, self.keeping.durable, self.keeping.segment_bytes, out))
+                Attempt::At(self.log.append(batch, Terms { now, leader_epoch, flush_messages, rolls }, out))
             }
             Verdict::Duplicate { offset, last_offset } => {
                 Attempt::At(Appended { base: offset, next: last_offset.plus(1) })
             }
             Verdict::Refuse(code) => Attempt::Refused(code),
         }
+    }
+
+    /// When what it holds is to be on the device at the latest, if it is not and has to be.
+    #[must_use]
+    pub fn flush_due(&self) -> Option<Instant> {
+        if self.log.offline().is_some() {
+            return None;
+        }
+        Some(self.log.unsynced_since()?.plus_ms(self.keeping.flush_ms?))
     }
 
     /// Begins to delete what is below an offset, -1 for the high watermark; gives where the log will start.

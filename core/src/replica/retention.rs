@@ -65,9 +65,12 @@ mod tests {
 
     /// Three segments of 100 bytes and 10 records, each a second younger than the one before.
     fn replica(retention: Retention, committed: i64) -> Replica {
-        let segment = |n: i64| Segment { base: Offset(n * 10), bytes: 100, max_timestamp: Timestamp(1000 * (n + 1)) };
+        let segment = |n: i64| {
+            let max_timestamp = Timestamp(1000 * (n + 1));
+            Segment { bytes: 100, max_timestamp, ..Segment::empty(Offset(n * 10)) }
+        };
         let state = Checkpoint { at: Offset(30), segments: (0..3).map(segment).collect(), ..Checkpoint::default() };
-        let log = Log::recovered(LogId::METADATA, Found { state, ..Found::default() });
+        let log = Log::recovered(LogId::METADATA, Found { state, ..Found::default() }, Timestamp(0));
         let mut replica = Replica::new(log, Keeping { retention, ..Keeping::internal(1000) });
         replica.lead(LeaderEpoch(1), core::iter::empty());
         replica.commit(Offset(committed));
@@ -106,9 +109,9 @@ mod tests {
     #[test]
     fn a_segment_without_timestamps_has_no_age() {
         let mut out = Vec::new();
-        let segment = Segment { base: Offset(0), bytes: 100, max_timestamp: Timestamp(-1) };
+        let segment = Segment { bytes: 100, ..Segment::empty(Offset(0)) };
         let state = Checkpoint { at: Offset(10), segments: alloc::vec![segment], ..Checkpoint::default() };
-        let log = Log::recovered(LogId::METADATA, Found { state, ..Found::default() });
+        let log = Log::recovered(LogId::METADATA, Found { state, ..Found::default() }, Timestamp(0));
         let retention = Retention { ms: Some(0), bytes: None };
         let mut replica = Replica::new(log, Keeping { retention, ..Keeping::internal(1000) });
         replica.lead(LeaderEpoch(1), core::iter::empty());

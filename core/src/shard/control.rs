@@ -151,7 +151,7 @@ impl Shard {
         let batch = Batch::stored(bytes, self.config.crc).expect("a batch of our own is a good one");
         let records = metadata_records(batch.bytes()).expect("a batch of our own reads back");
         let replica = self.replicas.get_mut(&LogId::METADATA).expect("the controller has its log");
-        match replica.append(batch, step.out) {
+        match replica.append(batch, step.now, step.out) {
             Attempt::At(appended) => {
                 let control = self.control.as_mut().expect("shard 0 has the controller");
                 control.unpublished.push_back((appended.next, records));

@@ -3,9 +3,10 @@
 //! Only routes: rules of Kafka live in the modules below. `front` takes client requests apart, `owner` serves the logs
 //! of this shard to whoever asks (its own connections or another shard, in the same words), `retain` moves their starts and
 //! describes them, `control` runs the metadata quorum and the controller on shard 0, `waits` holds what is to be answered
-//! later.
+//! later, `flush` when logs are to be on the device.
 
 mod control;
+mod flush;
 mod front;
 mod owner;
 mod retain;
@@ -18,7 +19,7 @@ use alloc::vec::Vec;
 
 use crate::effect::{Answer, Call, Config, Effect, Input, Range};
 use crate::ids::{ConnectionId, Correlation, Instant, LogId, Now, Offset, Seq, ShardIndex, Ticket, Uuid};
-use crate::log::{Found, Log};
+use crate::log::{Found, Log, Rolls};
 use crate::metadata::configs::{Layers, TimestampType};
 use crate::metadata::{Change, Image, Topic};
 use crate::record::Times;
@@ -31,6 +32,7 @@ use crate::table::Table;
 use crate::wire::MetadataRecord;
 
 use control::Control;
+use flush::Flushes;
 use front::ProducerIds;
 use waits::Waits;
 
@@ -78,6 +80,7 @@ pub struct Shard {
     /// When logs are next looked through for what they no longer keep; none of them has a limit when there is no such
     /// time.
     retention_at: Option<Instant>,
+    flushes: Flushes,
     gathers: Table<Gather>,
     waits: Waits,
     /// Calls held back, by sender, in their order.
@@ -108,6 +111,7 @@ impl Shard {
                 "fetch-session",
                 u64::from(config.shard.0),
             )),
+            flushes: Flushes::default(),
             gathers: Table::default(),
             waits: Waits::default(),
             held: BTreeMap::new(),
@@ -149,7 +153,7 @@ impl Shard {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let controller = self.control.as_ref().and_then(Control::deadline);
-        [self.waits.deadline(), controller, self.retention_at].into_iter().flatten().min()
+        [self.waits.deadline(), controller, self.retention_at, self.flushes.next()].into_iter().flatten().min()
     }
 
     /// Checks every invariant of every log, session and wait: for the simulator, now and then.
@@ -198,7 +202,7 @@ impl Shard {
                 if let Some(control) = self.control.as_mut().filter(|_| log == LogId::METADATA) {
                     control.ballot_recovered(found.ballot.unwrap_or_default());
                 }
-                Log::recovered(log, found)
+                Log::recovered(log, found, step.now.wall)
             }
             Err(reason) => {
                 step.out.push(Effect::Alarm { log, reason: reason.clone() });
@@ -218,8 +222,14 @@ impl Shard {
         let configs = self.configs(partition.map(|(topic, _)| topic));
         let replicas = partition.map_or(1, |(_, p)| p.replicas.len());
         Keeping {
-            durable: configs.durable(),
-            segment_bytes: configs.segment_bytes(),
+            flush_messages: configs.flush_messages(),
+            flush_ms: configs.flush_ms(),
+            rolls: Rolls {
+                bytes: configs.segment_bytes(),
+                ms: configs.segment_ms(),
+                jitter_ms: configs.segment_jitter_ms(),
+            },
+            producer_expiration_ms: configs.producer_expiration_ms(),
             max_message_bytes: configs.max_message_bytes(),
             times: match configs.timestamp_type() {
                 TimestampType::LogAppendTime => Times::Append,
@@ -291,6 +301,7 @@ impl Shard {
         let replica =
             self.replicas.entry(log).or_insert_with(|| Replica::new(Log::create(log, name, step.out), keeping));
         replica.keep(keeping);
+        self.flushes.arm(replica);
         if keeping.retention.is_limited() && self.retention_at.is_none() {
             self.retention_at = Some(step.now.monotonic.plus_ms(RETENTION_DELAY_MS));
         }
@@ -437,6 +448,7 @@ impl Shard {
         }
         self.expire_controller(step);
         self.retain(step);
+        self.flush(step);
     }
 
     /// Gives bytes back that nobody wants any more.

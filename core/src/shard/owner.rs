@@ -75,8 +75,9 @@ impl Shard {
             Err(invalid) => return (not_produced(invalid.code, Some(invalid.reason)), None),
         };
         let end = replica.log().log_end_offset();
-        match replica.append(batch, step.out) {
+        match replica.append(batch, step.now, step.out) {
             Attempt::At(appended) => {
+                self.flushes.arm(replica);
                 // When a duplicate's original was appended is not remembered.
                 let now = times == Times::Append && appended.base == end;
                 let result = ProduceResult {

@@ -97,7 +97,7 @@ impl Shard {
             if part.producers {
                 replica.serves(LeaderEpoch(-1))?;
             }
-            let producers = if part.producers { replica.producers() } else { Vec::new() };
+            let producers = if part.producers { replica.producers(step.now.wall) } else { Vec::new() };
             Ok(Description { bytes: replica.log().state().bytes(), producers })
         };
         let described = parts.iter().map(describe).collect();

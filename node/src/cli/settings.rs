@@ -232,7 +232,7 @@ const IDLE: &[&str] = &[
     "num.replica.",
     "offset.metadata.max.bytes",
     "offsets.",
-    "producer.id.",
+    "producer.id.expiration.check.interval.ms",
     "producer.purgatory.",
     "queued.max.",
     "quota.",

@@ -34,6 +34,7 @@ impl<D: Disk> Logs<D> {
         let result = match &change {
             Change::Append(_) => unreachable!("appends are committed in groups"),
             Change::Open { .. } => self.make(log).await,
+            Change::Flush { .. } => self.flush(log).await,
             Change::Truncate { to, .. } => self.truncate(log, *to).await,
             Change::Trim { to, roll, .. } => self.trim(log, *to, roll.as_deref()).await,
             Change::Remove { .. } => self.unmake(log).await,
@@ -53,8 +54,8 @@ impl<D: Disk> Logs<D> {
         let id = log.borrow().id;
         match change {
             Change::Append(_) => {}
-            Change::Open { seq } | Change::Truncate { seq, .. } | Change::Trim { seq, .. } => self.done(id, seq),
-            Change::Persist { seq, .. } | Change::Remove { seq } => self.done(id, seq),
+            Change::Open { seq } | Change::Flush { seq } | Change::Truncate { seq, .. } => self.done(id, seq),
+            Change::Trim { seq, .. } | Change::Persist { seq, .. } | Change::Remove { seq } => self.done(id, seq),
             // Whoever waits for it may have gone.
             Change::Close { closed } => drop(closed.send(Ok(()))),
         }
@@ -83,6 +84,23 @@ impl<D: Disk> Logs<D> {
         let mut it = log.borrow_mut();
         it.folder = folder;
         self.hold(&mut it, Offset(0), file);
+        Ok(())
+    }
+
+    /// Puts on the device what is in the files: closed segments are, once no chore is left.
+    async fn flush(&self, log: &LogRef<D::File>) -> io::Result<()> {
+        self.rested(log).await?;
+        let (base, written) = {
+            let it = log.borrow();
+            if it.synced == it.written {
+                return Ok(());
+            }
+            (it.active().base, it.written)
+        };
+        let file = self.file(log, base).await?;
+        let path = path(&log.borrow().folder, base, LOG);
+        self.disk().perform(Op::Sync { file }).await.map_err(at(&path))?;
+        log.borrow_mut().synced = written;
         Ok(())
     }
 

@@ -36,6 +36,8 @@ const LEAST_FILL: u64 = 64 << 10;
 const GROUPS_AHEAD: u64 = 32;
 /// Larger groups are not filled ahead of: writing every byte twice would cost more than the commits that it saves.
 const MOST_FILLED: u64 = 256 << 10;
+/// So many groups in a row must have been synced since one was not, before a log counts as one whose groups all are.
+pub(super) const STREAK: u32 = 16;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A change of a log that was not begun.
@@ -43,6 +45,9 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 pub(super) enum Change {
     Append(Append),
     Open {
+        seq: Seq,
+    },
+    Flush {
         seq: Seq,
     },
     Truncate {
@@ -297,6 +302,7 @@ impl<D: Disk> Logs<D> {
         let seq = match change {
             Change::Append(Append { seq, .. })
             | Change::Open { seq }
+            | Change::Flush { seq }
             | Change::Truncate { seq, .. }
             | Change::Trim { seq, .. }
             | Change::Remove { seq }
@@ -399,6 +405,8 @@ impl<D: Disk> Logs<D> {
     fn look_ahead(&self, log: &LogRef<D::File>, bytes: u64) {
         let it = log.borrow();
         let synced = it.synced == it.written && it.dead.is_none();
+        // Both are for logs whose groups are all synced.
+        let synced = synced && it.streak >= STREAK;
         if !synced || it.chore.as_ref().is_some_and(|c| !c.task.is_finished()) {
             return;
         }

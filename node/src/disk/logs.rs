@@ -168,6 +168,7 @@ impl<D: Disk> Logs<D> {
                     return self.emit(Input::Failed { log, seq, error: format!("{name}: exists already") });
                 }
             }
+            Effect::Flush { log, seq } => (log, Change::Flush { seq }),
             Effect::Truncate { log, seq, to } => (log, Change::Truncate { seq, to }),
             Effect::Trim { log, seq, to, roll } => (log, Change::Trim { seq, to, roll }),
             Effect::Remove { log, seq } => (log, Change::Remove { seq }),
@@ -206,6 +207,7 @@ impl<D: Disk> Logs<D> {
                 self.enqueue(&found, change);
             }
             Change::Open { .. }
+            | Change::Flush { .. }
             | Change::Trim { .. }
             | Change::Remove { .. }
             | Change::Persist { .. }

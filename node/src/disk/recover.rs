@@ -19,7 +19,7 @@ use super::small;
 use crate::host::{Disk, Op};
 use bytes::Bytes;
 use klamm_core::effect::Input;
-use klamm_core::ids::{LogId, Offset, ShardIndex, Timestamp, Uuid};
+use klamm_core::ids::{LogId, Offset, ShardIndex, Uuid};
 use klamm_core::log::{Checkpoint, Found, Segment as Summary};
 use klamm_core::record::{Batch, HEADER_BYTES, Header};
 use std::collections::BTreeSet;
@@ -277,7 +277,7 @@ impl<D: Disk> Logs<D> {
         marks: &Marks,
     ) -> io::Result<Scanned<D::File>> {
         let (base, below) = (state.at, state.clone());
-        state.segments.push(Summary { base, bytes: 0, max_timestamp: Timestamp(-1) });
+        state.segments.push(Summary::empty(base));
         let index = Index::new(base);
         let mut scanned = Scanned { below, file: file.clone(), length, bytes: 0, flushed: 0, index, torn: 0 };
         let mut scan = Scan::new(self.disk(), file.clone(), 0, length, CHUNK);

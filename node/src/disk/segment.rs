@@ -42,6 +42,8 @@ pub(super) struct Segment<F> {
     pub(super) base: Offset,
     /// Bytes of batches in the file.
     pub(super) bytes: u64,
+    /// The largest timestamp of its first batch, or -1.
+    pub(super) first_timestamp: Timestamp,
     /// The largest timestamp, or -1.
     pub(super) max_timestamp: Timestamp,
     /// The file's length: batches, then zeros.
@@ -62,6 +64,7 @@ impl<F> Segment<F> {
         Segment {
             base,
             bytes: 0,
+            first_timestamp: Timestamp(-1),
             max_timestamp: Timestamp(-1),
             length: 0,
             sent_upto: 0,
@@ -76,6 +79,7 @@ impl<F> Segment<F> {
         Segment {
             bytes: summary.bytes,
             length: summary.bytes,
+            first_timestamp: summary.first_timestamp,
             max_timestamp: summary.max_timestamp,
             index: None,
             ..Segment::new(summary.base)
@@ -83,13 +87,17 @@ impl<F> Segment<F> {
     }
 
     pub(super) fn summary(&self) -> Summary {
-        Summary { base: self.base, bytes: self.bytes, max_timestamp: self.max_timestamp }
+        let Segment { base, bytes, first_timestamp, max_timestamp, .. } = *self;
+        Summary { base, bytes, first_timestamp, max_timestamp }
     }
 
     /// A batch was written at its end.
     pub(super) fn grow(&mut self, header: &Header) {
         if let Some(index) = &mut self.index {
             index.add(header, self.bytes);
+        }
+        if self.bytes == 0 {
+            self.first_timestamp = header.max_timestamp;
         }
         self.bytes += header.size() as u64;
         self.length = self.length.max(self.bytes);
@@ -114,6 +122,8 @@ pub(super) struct Log<F> {
     pub(super) synced: Offset,
     /// Bytes synced since the last mark.
     pub(super) unmarked: u64,
+    /// Groups synced in a row; of a log that had no other, beyond all bounds.
+    pub(super) streak: u32,
     /// As on the disk.
     pub(super) marks: Marks,
     /// Whether there is something for a clean close to do.
@@ -144,6 +154,7 @@ impl<F> Log<F> {
             written: Offset(0),
             synced: Offset(0),
             unmarked: 0,
+            streak: u32::MAX,
             marks: Marks::default(),
             touched: false,
             tail: Tail::default(),
@@ -200,6 +211,7 @@ impl<F> Log<F> {
             }
         }
         self.touched = true;
+        self.streak = if synced { self.streak.saturating_add(1) } else { 0 };
         if synced {
             self.synced = self.written;
         }

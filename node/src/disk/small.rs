@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use std::io;
 
 const MAGIC: &[u8; 4] = b"klmm";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const PREFIX: usize = 10;
 
 /// Reads one; `None` when there is none.
@@ -66,6 +66,9 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     if u32::from_be_bytes([c0, c1, c2, c3]) != checksum(version, payload) {
         return Err("damaged: wrong checksum".to_owned());
     }
+    if version < VERSION {
+        return Err(format!("version {version} is one of before the first release, which nothing reads any more"));
+    }
     if version > VERSION {
         return Err(format!("version {version} is newer than this binary, which knows {VERSION}"));
     }
@@ -106,9 +109,9 @@ mod tests {
     fn a_newer_version_is_refused_by_name() {
         let mut bytes = encode(&Ballot::default());
         let payload = bytes[PREFIX..].to_vec();
-        bytes[4..6].copy_from_slice(&2u16.to_be_bytes());
-        bytes[6..10].copy_from_slice(&checksum(2, &payload).to_be_bytes());
+        bytes[4..6].copy_from_slice(&3u16.to_be_bytes());
+        bytes[6..10].copy_from_slice(&checksum(3, &payload).to_be_bytes());
         let error = decode::<Ballot>(&bytes).expect_err("newer");
-        assert!(error.contains("version 2 is newer"), "{error}");
+        assert!(error.contains("version 3 is newer"), "{error}");
     }
 }

@@ -307,6 +307,7 @@ impl<D: Disk, C: Clock> Host<D, C> {
         match effect {
             Effect::Open { .. }
             | Effect::Append { .. }
+            | Effect::Flush { .. }
             | Effect::Truncate { .. }
             | Effect::Trim { .. }
             | Effect::Remove { .. }

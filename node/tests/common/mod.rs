@@ -7,10 +7,12 @@ use klamm::crc32c;
 use klamm_core::ids::Timestamp;
 use klamm_core::record::Builder;
 use klamm_core::wire::{
-    CreatableTopic, CreateTopicsRequest, FetchPartition, FetchRequest, FetchTopic, PartitionProduceData,
-    ProduceRequest, Records, Request, Response, TopicProduceData, decode_response, encode_request, error,
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, FetchPartition, FetchRequest, FetchTopic,
+    PartitionProduceData, ProduceRequest, Records, Request, Response, TopicProduceData, decode_response,
+    encode_request, error,
 };
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -198,8 +200,16 @@ impl Client {
     }
 
     pub fn create_topic(&mut self, name: &str, num_partitions: i32) {
+        self.create_topic_with(name, num_partitions, &[]);
+    }
+
+    /// With configs: keys and values.
+    pub fn create_topic_with(&mut self, name: &str, num_partitions: i32, configs: &[(&str, &str)]) {
+        let config =
+            |(key, value): &(&str, &str)| CreatableTopicConfig { name: (*key).into(), value: Some((*value).into()) };
+        let configs = configs.iter().map(config).collect();
         let topic =
-            CreatableTopic { name: name.into(), num_partitions, replication_factor: 1, ..CreatableTopic::default() };
+            CreatableTopic { name: name.into(), num_partitions, replication_factor: 1, configs, ..Default::default() };
         let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
         let Response::CreateTopics(answer) = self.ask(5, request) else { panic!() };
         assert_eq!(answer.topics[0].error_code, error::NONE);
@@ -235,4 +245,33 @@ pub fn fetched(response: &Response) -> Bytes {
     assert_eq!(part.error_code, error::NONE);
     let Records::Bytes(bytes) = &part.records else { panic!() };
     bytes.clone()
+}
+
+/// The address in the banner.
+pub fn http(broker: &Broker) -> String {
+    let banner = broker.banner.last().unwrap();
+    let (_, rest) = banner.split_once("metrics on http://").unwrap_or_else(|| panic!("{banner}"));
+    rest.split('/').next().unwrap().to_owned()
+}
+
+/// Status and body.
+pub fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// By name and labels, as they stand.
+pub fn metrics(address: &str) -> BTreeMap<String, f64> {
+    let (status, body) = get(address, "/metrics");
+    assert_eq!(status, 200, "{body}");
+    assert!(body.ends_with("# EOF\n"), "whole");
+    let lines = body.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
 }

@@ -241,6 +241,7 @@ impl Sim {
             Effect::Open { .. }
             | Effect::Append { .. }
             | Effect::Truncate { .. }
+            | Effect::Flush { .. }
             | Effect::Trim { .. }
             | Effect::Remove { .. }
             | Effect::Persist { .. } => match self.broker.disk.change(effect) {

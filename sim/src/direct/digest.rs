@@ -65,6 +65,7 @@ impl Digest {
                 let (offset, epoch) = (offset.0 as u64, leader_epoch.0 as u64);
                 self.feed(&[22, name(log), seq.0, offset, epoch, u64::from(batch.header.crc)]);
             }
+            Effect::Flush { log, seq } => self.feed(&[38, name(log), seq.0]),
             Effect::Truncate { log, seq, to } => self.feed(&[23, name(log), seq.0, to.0 as u64]),
             Effect::Trim { log, seq, to, .. } => self.feed(&[24, name(log), seq.0, to.0 as u64]),
             Effect::Remove { log, seq } => self.feed(&[25, name(log), seq.0]),

@@ -29,6 +29,7 @@ struct Stored {
 enum Change {
     Open,
     Append { sync: bool },
+    Flush,
     Trim(Offset),
     Persist(Ballot),
     Remove,
@@ -128,6 +129,7 @@ impl Disk {
                 it.batches.push(Stored { header, bytes, opens: roll.is_some() || it.begun == Some(offset) });
                 (log, seq, Change::Append { sync })
             }
+            Effect::Flush { log, seq } => (log, seq, Change::Flush),
             Effect::Trim { log, seq, to, roll } => {
                 let it = self.logs.get_mut(&log).expect("a trim is one of a log that exists");
                 assert!(to <= it.end(it.batches.len()), "{log}: trimmed to {to}, past its end");
@@ -391,7 +393,7 @@ impl Log {
             self.trim(to);
         }
         self.written += written;
-        if synced && appends > 0 {
+        if synced && (appends > 0 || self.group().any(|c| matches!(c, Change::Flush))) {
             self.durable = self.written;
         }
     }
@@ -407,7 +409,7 @@ impl Log {
         let mut state = Checkpoint::empty();
         self.batches.iter().for_each(|b| state.fold(&b.header, b.opens));
         if self.begun == Some(state.at) && state.segments.last().is_some_and(|active| active.base < state.at) {
-            state.segments.push(Segment { base: state.at, bytes: 0, max_timestamp: Timestamp(-1) });
+            state.segments.push(Segment::empty(state.at));
         }
         state.trim(self.start);
         state

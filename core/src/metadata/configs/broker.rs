@@ -44,9 +44,17 @@ pub(super) static RETENTION_CHECK: Definition = own(
     "The time between two looks for segments that are too old or too many, in milliseconds.",
 );
 
-/// Set at start and constant for a life.
-static OWN: [&Definition; 5] =
-    [&AUTO_CREATE_TOPICS, &REPLICATION_FACTOR, &DELETE_TOPICS, &RETENTION_CHECK, &NUM_PARTITIONS];
+pub(super) static PRODUCER_EXPIRATION: Definition = own(
+    "producer.id.expiration.ms",
+    Kind::Int,
+    COUNT,
+    "86400000",
+    "How long after its last batch an idempotent producer is remembered by a partition, in milliseconds.",
+);
+
+/// Those of the broker's own.
+static OWN: [&Definition; 6] =
+    [&AUTO_CREATE_TOPICS, &REPLICATION_FACTOR, &DELETE_TOPICS, &RETENTION_CHECK, &NUM_PARTITIONS, &PRODUCER_EXPIRATION];
 
 /// A key of the broker's.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +103,8 @@ pub fn broker_keys() -> impl Iterator<Item = BrokerKey> {
         name: d.name,
         kind: d.kind,
         default: Some(d.default),
-        dynamic: false,
+        // As in Kafka: the others are set at start and constant for a life.
+        dynamic: d.name == PRODUCER_EXPIRATION.name,
         definition: d,
         unit: 1,
     };

@@ -3,8 +3,10 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use super::broker::{AUTO_CREATE_TOPICS, DELETE_TOPICS, NUM_PARTITIONS, REPLICATION_FACTOR, RETENTION_CHECK};
-use super::{Configs, Definition, FLUSH_NEVER, INTERNAL_SEGMENT_BYTES, boolean, in_units, topic};
+use super::broker::{
+    AUTO_CREATE_TOPICS, DELETE_TOPICS, NUM_PARTITIONS, PRODUCER_EXPIRATION, REPLICATION_FACTOR, RETENTION_CHECK,
+};
+use super::{Configs, Definition, FOREVER_MS, INTERNAL_SEGMENT_BYTES, boolean, in_units, topic};
 
 /// `ConfigSource`, as DescribeConfigs numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,10 +120,10 @@ impl<'a> Layers<'a> {
         self.of_broker(definition.name).next().map_or(definition.default, |set| set.value)
     }
 
-    /// Whether records are on the device before they are acknowledged (`flush.messages`).
+    /// With so many records that are not on the device a batch is synced before it is acknowledged (`flush.messages`).
     #[must_use]
-    pub fn durable(self) -> bool {
-        self.number("flush.messages") != FLUSH_NEVER
+    pub fn flush_messages(self) -> u64 {
+        self.number("flush.messages").max(1).unsigned_abs()
     }
 
     /// Size at which a segment is rolled.
@@ -135,6 +137,18 @@ impl<'a> Layers<'a> {
     #[must_use]
     pub fn segment_ms(self) -> i64 {
         self.number("segment.ms")
+    }
+
+    /// By how much that is shortened at most, milliseconds.
+    #[must_use]
+    pub fn segment_jitter_ms(self) -> i64 {
+        self.number("segment.jitter.ms")
+    }
+
+    /// After how long a silence an idempotent producer is forgotten, milliseconds.
+    #[must_use]
+    pub fn producer_expiration_ms(self) -> i64 {
+        self.own(&PRODUCER_EXPIRATION).trim().parse().unwrap_or(86_400_000)
     }
 
     /// How long a segment is kept after its newest record, milliseconds; `None` for ever.
@@ -182,10 +196,10 @@ impl<'a> Layers<'a> {
         i32::try_from(self.number("min.insync.replicas")).unwrap_or(i32::MAX)
     }
 
-    /// The longest time between two syncs of a log that is not durable, milliseconds.
+    /// The longest time for which a record is not synced, milliseconds; `None` without limit.
     #[must_use]
-    pub fn flush_ms(self) -> i64 {
-        self.number("flush.ms")
+    pub fn flush_ms(self) -> Option<i64> {
+        Some(self.number("flush.ms")).filter(|ms| *ms != FOREVER_MS)
     }
 
     /// The codec of stored batches, or `producer`.

@@ -10,6 +10,7 @@ mod topic;
 
 pub use broker::{BrokerKey, broker_key, broker_keys};
 pub use layers::{Layers, Setting, Source, TimestampType};
+use topic::FOREVER_MS;
 pub use topic::{FLUSH_NEVER, INTERNAL_SEGMENT_BYTES, topic, topics};
 
 use alloc::borrow::Cow;

@@ -48,14 +48,14 @@ fn bad_values_and_what_is_not_built_are_refused() {
         "cleanup.policy=compact would have no effect on this broker: it takes \"delete\" only"
     );
     assert_eq!(
-        why("flush.messages", "5"),
-        "flush.messages=5 would have no effect on this broker: it takes \"1\" or \"9223372036854775807\" only"
+        why("index.interval.bytes", "5"),
+        "index.interval.bytes=5 would have no effect on this broker: it takes \"4096\" only"
     );
     assert_eq!(why("retention", "1"), "retention is not a topic config");
     assert_eq!(check_topic("retention.ms", None), Err(ConfigError("retention.ms has no value".into())));
     assert_eq!(check_topic("cleanup.policy", Some(" delete , ")), Ok(()), "as a list is written");
     assert_eq!(check_topic("preallocate", Some("FALSE")), Ok(()));
-    assert_eq!(check_topic("flush.messages", Some(" 1 ")), Ok(()));
+    assert_eq!(check_topic("index.interval.bytes", Some(" 4096 ")), Ok(()));
 }
 
 #[test]
@@ -121,11 +121,12 @@ fn other_units_are_converted() {
 fn defaults_are_read_by_every_getter() {
     let none = Configs::new();
     let layers = Layers { topic: Some(&none), broker: None, cluster: None, file: &none };
-    assert!(layers.durable() && layers.auto_create_topics() && layers.delete_topics());
+    assert!(layers.auto_create_topics() && layers.delete_topics());
     assert_eq!((layers.retention_bytes(), layers.max_message_bytes()), (None, 1_048_588));
     assert_eq!(layers.timestamp_type(), TimestampType::CreateTime);
     assert_eq!((layers.timestamp_before_max_ms(), layers.timestamp_after_max_ms()), (i64::MAX, 3_600_000));
-    assert_eq!((layers.min_insync_replicas(), layers.flush_ms()), (1, i64::MAX));
+    assert_eq!((layers.min_insync_replicas(), layers.flush_messages(), layers.flush_ms()), (1, 1, None));
+    assert_eq!((layers.segment_jitter_ms(), layers.producer_expiration_ms()), (0, 86_400_000));
     assert_eq!(layers.compression_type(), "producer");
     assert_eq!((layers.num_partitions(), layers.default_replication_factor()), (1, 1));
 }

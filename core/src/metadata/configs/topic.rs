@@ -2,8 +2,10 @@
 
 use super::{Definition, Domain, Kind, Synonym};
 
-/// `flush.messages` that leaves syncing to the page cache; 1 syncs before every acknowledgement, group committed.
+/// `flush.messages` that leaves syncing to `flush.ms` and the operating system.
 pub const FLUSH_NEVER: i64 = i64::MAX;
+/// A time that does not come.
+pub(super) const FOREVER_MS: i64 = i64::MAX;
 /// `segment.bytes` without its lower bound, for tests; described nowhere (as in Kafka).
 pub const INTERNAL_SEGMENT_BYTES: &str = "internal.segment.bytes";
 
@@ -114,19 +116,19 @@ static TOPIC: [Definition; 34] = [
         1,
         "1",
         &[synonym("log.flush.interval.messages", "1")],
-        "1: records are on the device before they are acknowledged, many at once. 9223372036854775807: syncing is left \
-         to the operating system.",
-    )
-    .only(&["1", FOREVER]),
+        "How many records may be acknowledged and not be on the device; the last of so many is synced first, and they \
+         with it. 1: every record is on the device before it is acknowledged, many at once. 9223372036854775807: syncing \
+         is left to flush.ms and the operating system.",
+    ),
     number(
         "flush.ms",
         Kind::Long,
         0,
         FOREVER,
         &[Synonym { key: "log.flush.interval.ms", unit: 1, default: None }],
-        "The longest time between two syncs of a log whose flush.messages does not sync each record, in milliseconds.",
-    )
-    .only(&[FOREVER]),
+        "The longest time for which an acknowledged record may not be on the device where flush.messages allows that, in \
+         milliseconds.",
+    ),
     config(
         "follower.replication.throttled.replicas",
         Kind::List,
@@ -298,8 +300,7 @@ static TOPIC: [Definition; 34] = [
             Synonym { key: "log.roll.jitter.hours", unit: HOUR_MS, default: Some("0") },
         ],
         "By how much, drawn for each segment, segment.ms is shortened at most, in milliseconds.",
-    )
-    .only(&["0"]),
+    ),
     number(
         "segment.ms",
         Kind::Long,
@@ -309,9 +310,9 @@ static TOPIC: [Definition; 34] = [
             Synonym { key: "log.roll.ms", unit: 1, default: None },
             Synonym { key: "log.roll.hours", unit: HOUR_MS, default: Some("168") },
         ],
-        "The age at which a segment is closed and the next one begun, in milliseconds.",
-    )
-    .only(&["604800000"]),
+        "How much younger than the first record of its segment a record is at most, in milliseconds; the next one begins a \
+         new segment.",
+    ),
     boolean(
         "unclean.leader.election.enable",
         &[synonym("unclean.leader.election.enable", "false")],

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::Refused;
 use crate::ids::BrokerId;
 use crate::metadata::configs::{Configs, Kind, broker_key, check_topic, list, topic};
-use crate::metadata::{BROKER_RESOURCE, Image, TOPIC_RESOURCE};
+use crate::metadata::{BROKER_RESOURCE, Image, TOPIC_RESOURCE, valid_topic_name};
 use crate::wire::{
     AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse, ConfigRecord,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, MetadataRecord, Response, error,
@@ -115,13 +115,19 @@ fn find(image: &Image, resource: &Resource<'_>) -> Result<(), Refused> {
     let name = resource.name;
     match resource.kind {
         TOPIC_RESOURCE if image.topic(name).is_some() => Ok(()),
+        TOPIC_RESOURCE if name.is_empty() => {
+            Err((error::INVALID_REQUEST, "There are no configs for all topics.".to_string()))
+        }
+        TOPIC_RESOURCE if !valid_topic_name(name) => {
+            Err((error::INVALID_TOPIC_EXCEPTION, format!("'{name}' is no name of a topic.")))
+        }
         TOPIC_RESOURCE => Err((error::UNKNOWN_TOPIC_OR_PARTITION, format!("There is no topic '{name}'."))),
         BROKER_RESOURCE if name.is_empty() => Ok(()),
         BROKER_RESOURCE => match name.parse::<i32>() {
             // As it is written: "01" is not broker 1.
             Ok(id) if id.to_string() != name => Err(no_broker_id(name)),
             Ok(id) if image.broker(BrokerId(id)).is_some() => Ok(()),
-            Ok(id) => Err((error::BROKER_ID_NOT_REGISTERED, format!("No broker {id} is registered."))),
+            Ok(id) => Err((error::INVALID_REQUEST, format!("No broker {id} is registered."))),
             Err(_) => Err(no_broker_id(name)),
         },
         kind => Err((error::INVALID_REQUEST, format!("Resources of type {kind} have no configs that can be altered."))),
@@ -223,5 +229,7 @@ fn check(resource: &Resource<'_>, key: &str, value: &str) -> Result<(), Refused>
             None => Err(format!("{key} is not a broker config.")),
         }
     };
-    checked.map_err(|why| (error::INVALID_CONFIG, why))
+    // Kafka's code for a broker's bad value is another one.
+    let code = if resource.kind == TOPIC_RESOURCE { error::INVALID_CONFIG } else { error::INVALID_REQUEST };
+    checked.map_err(|why| (code, why))
 }

@@ -18,20 +18,24 @@ pub(super) fn delete(image: &Image, request: &DeleteTopicsRequest) -> (Vec<Metad
     let named: Vec<Result<(&str, Uuid), Refused>> = request.topics.iter().map(|t| find(image, t)).collect();
     let mut seen = BTreeSet::new();
     let twice: BTreeSet<Uuid> = named.iter().flatten().map(|(_, id)| *id).filter(|id| !seen.insert(*id)).collect();
+    let mut told = BTreeSet::new();
     let mut records = Vec::new();
     let mut response = DeleteTopicsResponse::default();
     for (topic, found) in request.topics.iter().zip(named) {
-        let found = found.and_then(|(name, id)| match twice.contains(&id) {
-            true => Err((error::INVALID_REQUEST, "The topic is named more than once in the request.".to_string())),
-            false => Ok((name, id)),
-        });
-        response.responses.push(match found {
+        let result = match found {
+            Ok((name, id)) if twice.contains(&id) => {
+                if told.insert(id) {
+                    response.responses.push(repeated(image, request, topic, name, id));
+                }
+                continue;
+            }
             Ok((name, topic_id)) => {
                 records.push(MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id }));
                 DeletableTopicResult { name: Some(name.to_string()), topic_id, ..DeletableTopicResult::default() }
             }
             Err((error_code, why)) => refused(topic, error_code, why),
-        });
+        };
+        response.responses.push(result);
     }
     (records, response.into())
 }
@@ -50,6 +54,21 @@ fn find<'a>(image: &'a Image, topic: &'a DeleteTopicState) -> Result<(&'a str, U
         },
         (Some(_), _) => Err((error::INVALID_REQUEST, "A topic has a name and an id: one is enough.".to_string())),
     }
+}
+
+/// The one answer for a topic that is named more than once: as it was named, or by both when that was not always the same.
+fn repeated(
+    image: &Image,
+    request: &DeleteTopicsRequest,
+    first: &DeleteTopicState,
+    name: &str,
+    id: Uuid,
+) -> DeletableTopicResult {
+    let mut all = request.topics.iter().filter(|t| find(image, t).is_ok_and(|(_, other)| other == id));
+    let why = "The topic is named more than once in the request.".to_string();
+    let alike = all.all(|t| t == first);
+    let answer = refused(first, error::INVALID_REQUEST, why);
+    if alike { answer } else { DeletableTopicResult { name: Some(name.to_string()), topic_id: id, ..answer } }
 }
 
 fn refused(topic: &DeleteTopicState, error_code: i16, why: String) -> DeletableTopicResult {

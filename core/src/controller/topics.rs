@@ -78,12 +78,12 @@ fn plan(
     topic: &CreatableTopic,
     partitions_left: &mut usize,
 ) -> Result<Vec<Vec<BrokerId>>, Refused> {
+    for config in &topic.configs {
+        check_topic(&config.name, config.value.as_deref()).map_err(|e| (error::INVALID_CONFIG, e.0))?;
+    }
     let assignment = if topic.assignments.is_empty() { spread(image, cx, topic)? } else { assigned(image, topic)? };
     if assignment.len() > *partitions_left {
         return Err(too_many());
-    }
-    for config in &topic.configs {
-        check_topic(&config.name, config.value.as_deref()).map_err(|e| (error::INVALID_CONFIG, e.0))?;
     }
     *partitions_left -= assignment.len();
     Ok(assignment)
@@ -147,6 +147,7 @@ fn result(
                 name: topic.name.clone(),
                 error_code,
                 error_message: Some(why),
+                configs: Some(Vec::new()),
                 ..CreatableTopicResult::default()
             };
         }
@@ -155,7 +156,7 @@ fn result(
     let topic_id = Uuid::from_halves(cx.rng.draw() | 1, cx.rng.draw());
     let answer = CreatableTopicResult {
         name: topic.name.clone(),
-        topic_id: if validate_only { Uuid::ZERO } else { topic_id },
+        topic_id,
         num_partitions: assignment.len() as i32,
         replication_factor: assignment.first().map_or(-1, |r| r.len() as i16),
         configs: Some(config_answers(image, cx, topic)),

@@ -132,15 +132,15 @@ impl Checkpoint {
     }
 
     /// OffsetForLeaderEpoch (KIP-101, KIP-279): the largest epoch ≤ `epoch` that wrote here, and where it ends.
-    /// `(-1, -1)` for an epoch newer than all; the asked epoch and the first start for one older than all. Epochs that
+    /// `(-1, -1)` for an epoch newer than all and for none (below 0); the asked epoch and the first start for one older than all. Epochs that
     /// ended at or below the log's start are forgotten.
     #[must_use]
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        if epoch.0 < 0 || epoch > self.last_epoch() {
+            return (LeaderEpoch(-1), Offset(-1));
+        }
         if epoch == self.last_epoch() {
             return (epoch, self.at);
-        }
-        if epoch > self.last_epoch() {
-            return (LeaderEpoch(-1), Offset(-1));
         }
         let first = self.epochs.partition_point(|e| e.1 <= self.log_start_offset).saturating_sub(1);
         let next = self.epochs.partition_point(|e| e.0 <= epoch).max(first);
@@ -187,6 +187,8 @@ mod tests {
         assert_eq!(end(3), (1, 10), "the largest one not above");
         assert_eq!(end(6), (-1, -1), "newer than all");
         assert_eq!(end(0), (0, 0), "older than all");
+        assert_eq!((end(-1), end(-2), end(i32::MIN)), ((-1, -1), (-1, -1), (-1, -1)), "none");
+        assert_eq!(Checkpoint::default().epoch_end(LeaderEpoch(-2)), (LeaderEpoch(-1), Offset(-1)), "of nothing");
         assert_eq!(log.epoch_of(Offset(19)), LeaderEpoch(4));
     }
 

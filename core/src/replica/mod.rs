@@ -352,14 +352,27 @@ impl Replica {
         self.log.id()
     }
 
-    /// Where the log of an asker that fetched up to `offset` in `epoch` diverges from this one (KIP-595): the largest
-    /// epoch here that is not above, and its end. `None` when it does not.
+    /// OffsetForLeaderEpoch (KIP-101, KIP-279), by one that leads in `leader`: that epoch has begun, whether or not
+    /// anything was written in it. Else as the log has it.
     #[must_use]
-    pub fn divergence(&self, epoch: LeaderEpoch, offset: Offset) -> Option<(LeaderEpoch, Offset)> {
+    pub fn epoch_end(&self, leader: LeaderEpoch, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        let (last, end) = (self.log.state().last_epoch(), self.log.log_end_offset());
+        match epoch {
+            _ if epoch <= last || epoch > leader => self.log.state().epoch_end(epoch),
+            // Nobody wrote since the last one, so that there all later ones begin and end.
+            _ if epoch == leader || last.0 < 0 => (epoch, end),
+            _ => (last, end),
+        }
+    }
+
+    /// Where the log of an asker that fetched up to `offset` in `epoch` diverges from this one (KIP-595): the largest
+    /// epoch here that is not above, and its end; `(-1, -1)` when that is not known. `None` when it does not.
+    #[must_use]
+    pub fn divergence(&self, leader: LeaderEpoch, epoch: LeaderEpoch, offset: Offset) -> Option<(LeaderEpoch, Offset)> {
         if epoch.0 < 0 {
             return None;
         }
-        let (own_epoch, end) = self.log.state().epoch_end(epoch);
+        let (own_epoch, end) = self.epoch_end(leader, epoch);
         (own_epoch < epoch || end < offset).then_some((own_epoch, end))
     }
 }

@@ -22,10 +22,15 @@ impl Replica {
     /// Looks at one part of a fetch.
     #[must_use]
     pub fn read(&self, part: &FetchPart) -> Reading {
-        if let Err(code) = self.serves(part.current_leader_epoch) {
-            return refused(code);
-        }
-        if let Some(diverging) = self.divergence(part.last_fetched_epoch, part.offset) {
+        let leader = match self.serves(part.current_leader_epoch) {
+            Ok(leader) => leader,
+            Err(code) => return refused(code),
+        };
+        if let Some(diverging) = self.divergence(leader, part.last_fetched_epoch, part.offset) {
+            // An epoch that is still to come: there is no end to tell.
+            if diverging.1.0 < 0 {
+                return refused(error::OFFSET_OUT_OF_RANGE);
+            }
             let result = FetchResult { diverging: Some(diverging), ..self.ends() };
             return Reading { result, bytes: 0, urgent: true };
         }

@@ -25,9 +25,8 @@ pub fn describe(
     cluster_id: &str,
     me: BrokerId,
 ) -> DescribeClusterResponse {
-    let endpoint_type = request.endpoint_type;
-    let mut response = DescribeClusterResponse { endpoint_type, ..DescribeClusterResponse::default() };
-    let refusal = match endpoint_type {
+    let mut response = DescribeClusterResponse::default();
+    let refusal = match request.endpoint_type {
         BROKER_ENDPOINTS => None,
         CONTROLLER_ENDPOINTS => {
             Some((error::MISMATCHED_ENDPOINT_TYPE, "This is a broker's endpoint, not a controller's."))
@@ -100,6 +99,7 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: if valid { error::UNKNOWN_TOPIC_OR_PARTITION } else { error::INVALID_TOPIC_EXCEPTION },
         name: Some(name.to_string()),
+        topic_authorized_operations: TOPIC_OPERATIONS,
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }

@@ -14,8 +14,14 @@ use crate::wire::{
     ListConfigResourcesResponse, error,
 };
 
-/// `ConfigResource.Type`: topics, brokers, broker loggers, client metrics, groups.
-const RESOURCE_TYPES: [i8; 5] = [TOPIC_RESOURCE, BROKER_RESOURCE, 8, 16, 32];
+/// `ConfigResource.Type` of a broker's loggers (KIP-412).
+const LOGGER_RESOURCE: i8 = 8;
+/// `ConfigResource.Type` of client metrics (KIP-714).
+const CLIENT_METRICS_RESOURCE: i8 = 16;
+/// `ConfigResource.Type` of groups (KIP-1016).
+const GROUP_RESOURCE: i8 = 32;
+const RESOURCE_TYPES: [i8; 5] =
+    [TOPIC_RESOURCE, BROKER_RESOURCE, LOGGER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE];
 
 /// What an answer has of each config.
 #[derive(Clone, Copy)]
@@ -92,6 +98,13 @@ fn one(
             let why = format!("'{name}' is neither this broker, {broker}, nor empty for what all brokers have.");
             Err((error::INVALID_REQUEST, why))
         }
+        // None of theirs would have an effect here, so there are none; but the names are Kafka's.
+        LOGGER_RESOURCE if name == broker.to_string() => Ok(Vec::new()),
+        CLIENT_METRICS_RESOURCE | GROUP_RESOURCE if !name.is_empty() => Ok(Vec::new()),
+        LOGGER_RESOURCE | CLIENT_METRICS_RESOURCE | GROUP_RESOURCE => Err((
+            error::INVALID_REQUEST,
+            format!("'{name}' is no name of a resource of type {}.", resource.resource_type),
+        )),
         kind => Err((error::INVALID_REQUEST, format!("Resources of type {kind} have no configs."))),
     }
 }

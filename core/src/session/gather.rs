@@ -172,6 +172,7 @@ pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Vec<(
                 Err(code) => {
                     answer.error_code = code;
                     answer.high_watermark = -1;
+                    answer.aborted_transactions = Some(Vec::new());
                 }
             }
             answers.push(answer);
@@ -223,6 +224,8 @@ impl FetchGather {
     pub fn fetched(&mut self, at: Place, result: FetchResult) {
         let answer = &mut self.response.responses[at.topic].partitions[at.partition];
         answer.error_code = result.error;
+        // Null where nobody asked for committed records alone; a refusal has none, as in Kafka.
+        answer.aborted_transactions = (result.error != error::NONE).then(Vec::new);
         answer.high_watermark = result.high_watermark.0;
         answer.last_stable_offset = result.last_stable_offset.0;
         answer.log_start_offset = result.log_start_offset.0;

@@ -123,7 +123,12 @@ fn configs_of_what_is_not_there() {
         (TOPIC_RESOURCE, "a/b", error::INVALID_TOPIC_EXCEPTION),
         (BROKER_RESOURCE, "2", error::INVALID_REQUEST),
         (BROKER_RESOURCE, "one", error::INVALID_REQUEST),
-        (8, "1", error::INVALID_REQUEST),
+        (8, "1", error::NONE),
+        (8, "2", error::INVALID_REQUEST),
+        (16, "any", error::NONE),
+        (16, "", error::INVALID_REQUEST),
+        (32, "any", error::NONE),
+        (32, "", error::INVALID_REQUEST),
         (77, "x", error::INVALID_REQUEST),
     ] {
         let result = describe(&image, &file, kind, name, None);

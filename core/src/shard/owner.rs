@@ -70,9 +70,14 @@ impl Shard {
             Err(invalid) => return (not_produced(invalid.code, Some(invalid.reason)), None),
         };
         let times = replica.keeping().times;
+        // What is refused for what the log has, and not for itself, is told where the log begins.
+        let log_start_offset = replica.log().log_start_offset();
         let batch = match batch.timed(times, step.now.wall, self.config.crc) {
             Ok(batch) => batch,
-            Err(invalid) => return (not_produced(invalid.code, Some(invalid.reason)), None),
+            Err(invalid) => {
+                let result = not_produced(invalid.code, Some(invalid.reason));
+                return (ProduceResult { log_start_offset, ..result }, None);
+            }
         };
         let end = replica.log().log_end_offset();
         match replica.append(batch, step.now, step.out) {
@@ -84,12 +89,12 @@ impl Shard {
                     error: error::NONE,
                     base_offset: appended.base,
                     log_append_time: if now { step.now.wall } else { Timestamp(-1) },
-                    log_start_offset: replica.log().log_start_offset(),
+                    log_start_offset,
                     message: None,
                 };
                 (result, Some((part.log, appended.next)))
             }
-            Attempt::Refused(code) => (not_produced(code, None), None),
+            Attempt::Refused(code) => (ProduceResult { log_start_offset, ..not_produced(code, None) }, None),
         }
     }
 

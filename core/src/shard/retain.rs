@@ -83,8 +83,8 @@ impl Shard {
     pub(super) fn epoch_ends(&mut self, origin: Origin, parts: &[EpochPart], step: &mut Step<'_>) {
         let end = |part: &EpochPart| -> Result<(LeaderEpoch, Offset), i16> {
             let replica = self.replicas.get(&part.log).ok_or_else(|| absent(&self.image, part.log))?;
-            replica.serves(part.current_leader_epoch)?;
-            Ok(replica.log().state().epoch_end(part.epoch))
+            let leader = replica.serves(part.current_leader_epoch)?;
+            Ok(replica.epoch_end(leader, part.epoch))
         };
         let ends = parts.iter().map(end).collect();
         self.answer(origin, Answer::EpochEnds(ends), step);

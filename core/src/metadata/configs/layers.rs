@@ -82,9 +82,11 @@ impl<'a> Layers<'a> {
             let synonyms = definition.synonyms.iter();
             settings.extend(synonyms.flat_map(|s| self.of_broker(s.key).filter(|set| set.source == source)));
         }
+        // A default in other units is not told, as in Kafka: the config's own says the same.
+        let told = |s: &&'static super::Synonym| s.unit == 1;
         let default =
             |s: &'static super::Synonym| s.default.map(|value| Setting { key: s.key, value, source: Source::Default });
-        settings.extend(definition.synonyms.iter().filter_map(default));
+        settings.extend(definition.synonyms.iter().filter(told).filter_map(default));
         settings
     }
 

@@ -134,7 +134,7 @@ impl Domain {
         match self {
             Domain::Boolean => boolean(a) == boolean(b),
             Domain::Number(..) => a.parse::<i64>() == b.parse::<i64>(),
-            Domain::Words(_) => list(a).eq(list(b)),
+            Domain::Words(words) => words.iter().all(|word| list(a).any(|v| v == *word) == list(b).any(|v| v == *word)),
             Domain::Word(_) | Domain::Text => a == b,
         }
     }

@@ -6,7 +6,10 @@
 mod common;
 
 use common::{Broker, Client, Scratch, fails, fetch, fetched, klamm};
-use klamm_core::wire::{ApiVersionsRequest, Request, Response, encode_request};
+use klamm_core::wire::{
+    ApiVersionsRequest, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic, Request, Response,
+    encode_request, error,
+};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -42,6 +45,36 @@ fn sigterm_answers_what_was_asked_and_closes_the_logs() {
     let again = Broker::dev(&data, &[]);
     assert!(!fetched(&Client::connect(&again.address).ask(11, fetch("t", 5, 0, 0))).is_empty());
     again.stop();
+}
+
+/// One request with an epoch below -1 about a log without records ended the broker: the look-up went past the end of the
+/// epochs that had written. Every epoch has an answer, before anything is written and after.
+#[test]
+fn epochs_that_nobody_wrote_in_have_an_end() {
+    let scratch = Scratch::new("epochs");
+    let broker = Broker::dev(&scratch.join("data"), &[]);
+    let mut client = Client::connect(&broker.address);
+    client.create_topic("t", 1);
+    let mut ends = || {
+        let ask = |leader_epoch| OffsetForLeaderPartition { leader_epoch, ..OffsetForLeaderPartition::default() };
+        let partitions = [i32::MIN, -2, -1, 0, 1, i32::MAX].map(ask).to_vec();
+        let topics = vec![OffsetForLeaderTopic { topic: "t".into(), partitions }];
+        let request = OffsetForLeaderEpochRequest { topics, ..OffsetForLeaderEpochRequest::default() };
+        let Response::OffsetForLeaderEpoch(answer) = client.ask(4, request) else { panic!() };
+        let ends = answer.topics[0].partitions.iter().map(|p| (p.error_code, p.leader_epoch, p.end_offset));
+        let ends = ends.collect::<Vec<_>>();
+        client.produce("t", 0, &["a", "b"]);
+        ends
+    };
+    let none = (0, -1, -1);
+    assert_eq!(ends(), [none, none, none, (0, 0, 0), none, none], "epoch 0 leads, and has written nothing");
+    assert_eq!(ends(), [none, none, none, (0, 0, 2), none, none]);
+    // An epoch to come has no end to tell; an answer without one would have said that all is well.
+    let Request::Fetch(mut ahead) = fetch("t", 0, 0, 0) else { panic!() };
+    ahead.topics[0].partitions[0].last_fetched_epoch = 7;
+    let Response::Fetch(answer) = client.ask(12, ahead) else { panic!() };
+    assert_eq!(answer.responses[0].partitions[0].error_code, error::OFFSET_OUT_OF_RANGE);
+    broker.stop();
 }
 
 #[test]

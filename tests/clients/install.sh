@@ -43,12 +43,25 @@ java_clients() {
     JAVA=(java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx512m -cp "$PWD/tests/clients/java:$KAFKA_LIBS/*")
 }
 
-# Sets JAVA_CLIENT: our program over the Java client.
-java_client() {
+# Sets NAME to a command that runs one of our programs over the Java client, compiled from these files.
+java_program() { # NAME CLASS FILE...
+    local -n command=$1
+    local class=$2
+    shift 2
     java_clients
     need javac
-    javac -cp "$KAFKA_LIBS/*" -Xlint:all -Werror -d "$WORK/classes" tests/clients/java/Client.java
-    JAVA_CLIENT=("${JAVA[@]:0:${#JAVA[@]}-1}" "$WORK/classes:${JAVA[-1]}" Client)
+    javac -cp "$KAFKA_LIBS/*" -Xlint:all -Werror -d "$WORK/classes" "$@"
+    command=("${JAVA[@]:0:${#JAVA[@]}-1}" "$WORK/classes:${JAVA[-1]}" "$class")
+}
+
+# Sets JAVA_CLIENT: our program over the Java client.
+java_client() {
+    java_program JAVA_CLIENT Client tests/clients/java/Client.java
+}
+
+# Sets SCRIPT: hundreds of requests in Kafka's own classes, and their answers in JSON.
+java_script() {
+    java_program SCRIPT Script tests/clients/java/Script.java tests/clients/java/Wire.java
 }
 
 # Sets GO_CLIENT: our program over franz-go. Go keeps modules and builds in its own cache.

@@ -14,6 +14,8 @@ fi
 mkdir -p target/clients
 WORK=$(mktemp -d "$PWD/target/clients/XXXXXX")
 NODE=
+# A broker of Apache Kafka's, where one is wanted (kafka.sh).
+KAFKA=
 PASSED=0
 FAILED=0
 SKIPPED=0
@@ -22,9 +24,7 @@ UNDER=()
 
 finish() {
     local code=$?
-    if [ -n "$NODE" ]; then
-        kill -9 "$NODE" 2>/dev/null || true
-    fi
+    kill -9 $NODE $KAFKA 2>/dev/null || true
     if [ "$code" = 0 ]; then
         rm -rf "$WORK"
     else

@@ -54,13 +54,19 @@ pub fn describe(
     response
 }
 
-/// Answers a DescribeTopicPartitions request: topics by name, from the cursor on, as many partitions as a page holds.
+/// Answers a DescribeTopicPartitions request: topics by name, from the cursor on, as many partitions as a page holds. A
+/// cursor names one of the topics that are asked for.
 #[must_use]
 pub fn partitions(image: &Image, request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
     let (first, index) = match &request.cursor.0 {
         Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index),
         None => ("", 0),
     };
+    let named = request.topics.is_empty() || first.is_empty() || request.topics.iter().any(|t| t.name == first);
+    if !named || index < 0 {
+        let topics = request.topics.iter().map(|t| refused(&t.name, error::INVALID_REQUEST)).collect();
+        return DescribeTopicPartitionsResponse { topics, ..DescribeTopicPartitionsResponse::default() };
+    }
     let names: BTreeSet<&str> = if request.topics.is_empty() {
         image.topics().map(|(name, _)| name).collect()
     } else {
@@ -96,10 +102,14 @@ fn cursor(topic_name: &str, partition_index: i32) -> Nullable<Cursor> {
 
 fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     let valid = valid_topic_name(name);
+    let code = if valid { error::UNKNOWN_TOPIC_OR_PARTITION } else { error::INVALID_TOPIC_EXCEPTION };
+    DescribeTopicPartitionsResponseTopic { topic_authorized_operations: TOPIC_OPERATIONS, ..refused(name, code) }
+}
+
+fn refused(name: &str, error_code: i16) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
-        error_code: if valid { error::UNKNOWN_TOPIC_OR_PARTITION } else { error::INVALID_TOPIC_EXCEPTION },
+        error_code,
         name: Some(name.to_string()),
-        topic_authorized_operations: TOPIC_OPERATIONS,
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }

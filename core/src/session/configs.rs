@@ -158,6 +158,10 @@ fn synonym(setting: &Setting<'_>) -> DescribeConfigsSynonym {
     }
 }
 
+fn brokers_as(image: &Image, resource_type: i8) -> impl Iterator<Item = ConfigResource> {
+    image.brokers().map(move |(id, _)| ConfigResource { resource_name: id.to_string(), resource_type })
+}
+
 /// Answers a ListConfigResources request.
 #[must_use]
 pub fn resources(image: &Image, request: &ListConfigResourcesRequest) -> ListConfigResourcesResponse {
@@ -172,10 +176,9 @@ pub fn resources(image: &Image, request: &ListConfigResourcesRequest) -> ListCon
         let resource = |(name, _)| ConfigResource { resource_name: String::from(name), resource_type: TOPIC_RESOURCE };
         config_resources.extend(image.topics().map(resource));
     }
-    if asked(BROKER_RESOURCE) {
-        let resource =
-            |(id, _): (BrokerId, _)| ConfigResource { resource_name: id.to_string(), resource_type: BROKER_RESOURCE };
-        config_resources.extend(image.brokers().map(resource));
+    // In Kafka's order.
+    for kind in [LOGGER_RESOURCE, BROKER_RESOURCE].into_iter().filter(|kind| asked(*kind)) {
+        config_resources.extend(brokers_as(image, kind));
     }
     ListConfigResourcesResponse { config_resources, ..ListConfigResourcesResponse::default() }
 }

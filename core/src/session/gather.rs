@@ -91,6 +91,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct FetchGather {
     session: InSession,
+    committed_only: bool,
     response: FetchResponse,
     ranges: Vec<(Place, Range)>,
     max_bytes: u32,
@@ -186,6 +187,7 @@ pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Vec<(
     let refused = response.responses.iter().flat_map(|t| &t.partitions).any(|p| p.error_code != 0);
     let gather = FetchGather {
         session,
+        committed_only: request.isolation_level == READ_COMMITTED,
         response,
         ranges: Vec::new(),
         max_bytes: request.max_bytes.clamp(0, MAX_FETCH_BYTES) as u32,
@@ -224,8 +226,8 @@ impl FetchGather {
     pub fn fetched(&mut self, at: Place, result: FetchResult) {
         let answer = &mut self.response.responses[at.topic].partitions[at.partition];
         answer.error_code = result.error;
-        // Null where nobody asked for committed records alone; a refusal has none, as in Kafka.
-        answer.aborted_transactions = (result.error != error::NONE).then(Vec::new);
+        // Null where nobody asked for committed records alone.
+        answer.aborted_transactions = (self.committed_only && result.error == error::NONE).then(Vec::new);
         answer.high_watermark = result.high_watermark.0;
         answer.last_stable_offset = result.last_stable_offset.0;
         answer.log_start_offset = result.log_start_offset.0;

@@ -144,7 +144,7 @@ fn what_has_configs() {
         let names: Vec<String> = response.config_resources.into_iter().map(|c| c.resource_name).collect();
         (response.error_code, names.join(" "))
     };
-    assert_eq!(list(&[], true), (0, "clicks orders 1 2".into()));
+    assert_eq!(list(&[], true), (0, "clicks orders 1 2 1 2".into()), "each broker's loggers too");
     assert_eq!(list(&[TOPIC_RESOURCE], true), (0, "clicks orders".into()));
     assert_eq!(list(&[16], true), (0, String::new()));
     assert_eq!(list(&[], false), (0, String::new()), "version 0 asks for client metrics");
@@ -216,8 +216,12 @@ fn pages_of_named_topics() {
             ("nobody".into(), error::UNKNOWN_TOPIC_OR_PARTITION, vec![])
         ]
     );
-    assert_eq!(page(&["clicks", "orders"], 9, Some(("d", 0))).0, [("orders".into(), 0, vec![0, 1])], "from the cursor");
-    assert_eq!(page(&[], 9, Some(("orders", -5))).0, [("orders".into(), 0, vec![0, 1])]);
+    let orders = [("orders".into(), 0, vec![0, 1])];
+    assert_eq!(page(&["clicks", "orders"], 9, Some(("orders", 0))).0, orders, "from the cursor");
+    let refused = ["clicks", "orders"].map(|name| (name.into(), error::INVALID_REQUEST, vec![]));
+    assert_eq!(page(&["clicks", "orders"], 9, Some(("d", 0))).0, refused, "nobody asked for d");
+    assert_eq!(page(&["clicks", "orders"], 9, Some(("orders", -5))).0, refused);
+    assert_eq!(page(&[], 9, Some(("d", 0))).0, orders);
     assert_eq!(page(&[], 9, Some(("zebra", 0))), (vec![], None));
 }
 

@@ -358,7 +358,8 @@ impl Shard {
         };
         let quorum = self.control.as_ref().and_then(|c| c.quorum.as_ref());
         let mut response = quorum::describe(quorum, request, standing);
-        let voters = quorum.map(Quorum::voters).unwrap_or_default();
+        let described = response.topics.iter().flat_map(|t| &t.partitions).any(|p| p.error_code == error::NONE);
+        let voters = quorum.filter(|_| described).map(Quorum::voters).unwrap_or_default();
         response.nodes.extend(voters.into_iter().filter_map(|id| {
             let broker = self.image.broker(id)?;
             let listener = QuorumListener { name: "PLAINTEXT".into(), host: broker.host.clone(), port: broker.port };

@@ -328,7 +328,10 @@ fn list(replica: &Replica, part: &ListPart) -> Listing {
     match part.timestamp.0 {
         list_offsets::LATEST => at(upto, replica.leading().unwrap_or(LeaderEpoch(-1))),
         list_offsets::EARLIEST | list_offsets::EARLIEST_LOCAL => {
-            at(state.log_start_offset, state.epoch_of(state.log_start_offset))
+            let start = state.log_start_offset;
+            // Where nothing is, the epoch that would write there.
+            let empty = replica.leading().filter(|_| start == state.at);
+            at(start, empty.unwrap_or_else(|| state.epoch_of(start)))
         }
         list_offsets::MAX_TIMESTAMP if upto == state.log_start_offset => Listing::At(unlisted(error::NONE)),
         list_offsets::MAX_TIMESTAMP => Listing::Ask(Query::MaxTimestamp { upto }),

@@ -10,13 +10,15 @@ use klamm::disk::{AnyDisk, Blocking, Driver, Uring};
 use klamm::host::{Disk, Op, Outcome};
 use klamm_sim::disk::{Device, Parameters, SimDisk, SimDiskHandle};
 use proptest::prelude::*;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 
 /// A fresh directory under cargo's.
 fn fresh_directory(name: &str) -> PathBuf {
@@ -493,6 +495,56 @@ fn the_simulated_disk_tells_faults() {
         let failing = Parameters { sync_errors: 1_000_000, ..Parameters::default() };
         a_failed_sync_is_told(&simulated_with(2, failing), "failing").await;
     });
+}
+
+/// Who looks in the midst of work, and no task gets a turn meanwhile, sees that synced writes have ended, each once; and
+/// whoever waited for one is woken although another took its result.
+async fn what_has_ended_can_be_taken<D: Disk>(disk: &D, pause: impl AsyncFn()) {
+    let file = disk.open("taken", true).await.unwrap();
+    let write = |at| Op::Write { file: file.clone(), at, data: vec!["x".into()], sync: true };
+    let mut under_way: Vec<_> = (0..20).map(|at| disk.submit(write(at))).collect();
+    let mut patience = 10_000;
+    while !under_way.is_empty() {
+        if disk.reap() {
+            under_way.retain_mut(|completion| completion.take().map(Result::unwrap).is_none());
+        }
+        patience -= 1;
+        assert!(patience > 0, "{} writes are never seen to end", under_way.len());
+        pause().await;
+    }
+
+    let shared = Rc::new(RefCell::new(disk.submit(write(0))));
+    let (held, woken) = (shared.clone(), Rc::new(Cell::new(0)));
+    let count = woken.clone();
+    let waits = tokio::task::spawn_local(poll_fn(move |cx| {
+        count.set(count.get() + 1);
+        // As a log's task does: it goes on when it finds the result gone.
+        let mut completion = held.borrow_mut();
+        if count.get() > 1 { Poll::Ready(()) } else { Pin::new(&mut *completion).poll(cx).map(drop) }
+    }));
+    while woken.get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    while !waits.is_finished() {
+        if disk.reap() && shared.borrow_mut().take().is_some() {
+            break;
+        }
+        pause().await;
+    }
+    waits.await.unwrap();
+}
+
+#[test]
+fn what_has_ended_can_be_taken_from_each_driver() {
+    let sleep = async || std::thread::sleep(std::time::Duration::from_millis(1));
+    let directory = fresh_directory("taken");
+    on_a_shard(async { what_has_ended_can_be_taken(&Blocking::open(directory.clone(), 1).unwrap(), sleep).await });
+    if ring_is_there() {
+        on_a_shard(async { what_has_ended_can_be_taken(&Uring::open(directory.clone(), 1).unwrap(), sleep).await });
+    }
+    std::fs::remove_dir_all(directory).unwrap();
+    // Time moves there only when its task does.
+    on_a_shard(async { what_has_ended_can_be_taken(&simulated(5), tokio::task::yield_now).await });
 }
 
 /// How many descriptors of this process lead to a file.

@@ -1,11 +1,11 @@
 //! Our message tables against the definitions inside Apache Kafka's own jars: APIs, versions, the order, names, types,
 //! nullability, tags and defaults of fields, and where the flexible encoding begins.
 //!
-//! `tests/clients/schema` takes the definitions out of the jars and runs the ignored test here; the others hold the
-//! comparison itself to planted differences.
+//! `tests/clients/schema` takes the definitions out of the jars, has Kafka list its error codes, and runs the ignored tests
+//! here; the others hold the comparison itself to planted differences.
 
 use klamm_core::wire::schema::{Field, Type};
-use klamm_core::wire::{LeaderChangeMessage, MetadataRecord, SUPPORTED};
+use klamm_core::wire::{LeaderChangeMessage, MetadataRecord, SUPPORTED, error};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -291,6 +291,37 @@ fn tables_are_those_of_kafka() {
     );
     let tables = 2 * SUPPORTED.len() + MetadataRecord::SCHEMAS.len() + 1;
     println!("{tables} tables are those of Kafka, but for {} fields", known.len());
+}
+
+/// What is wrong with our error codes; `list` has a code and its name a line.
+fn wrong_codes(list: &str, ours: impl Fn(i16) -> &'static str) -> Vec<String> {
+    let line = |line: &str| line.split_once(' ').and_then(|(code, name)| Some((code.parse().ok()?, name.to_owned())));
+    let theirs: BTreeMap<i16, String> =
+        list.lines().map(|l| line(l).unwrap_or_else(|| panic!("no code: {l}"))).collect();
+    let known = (i16::MIN..=i16::MAX).map(|code| (code, ours(code))).filter(|(_, name)| *name != "?");
+    let wrong = known.filter(|(code, name)| theirs.get(code).is_none_or(|theirs| theirs != name));
+    wrong.map(|(code, name)| format!("{code} is {:?} and not {name}", theirs.get(&code))).collect()
+}
+
+#[test]
+#[ignore = "needs Kafka's error codes: tests/clients/schema"]
+fn error_codes_are_those_of_kafka() {
+    let path = std::env::var("KLAMM_KAFKA_ERRORS").expect("KLAMM_KAFKA_ERRORS names the list");
+    let list = std::fs::read_to_string(path).expect("the list");
+    assert_eq!(wrong_codes(&list, error::name), Vec::<String>::new());
+}
+
+#[test]
+fn a_wrong_code_is_told() {
+    let list = "-1 UNKNOWN_SERVER_ERROR\n0 NONE\n1 OFFSET_OUT_OF_RANGE\n";
+    let ours = |code| match code {
+        0 => "NONE",
+        1 => "CORRUPT_MESSAGE",
+        200 => "OF_OUR_OWN",
+        _ => "?",
+    };
+    let told = ["1 is Some(\"OFFSET_OUT_OF_RANGE\") and not CORRUPT_MESSAGE", "200 is None and not OF_OUR_OWN"];
+    assert_eq!(wrong_codes(list, ours), told);
 }
 
 /// A definition in Kafka's form, and the table that it describes.

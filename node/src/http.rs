@@ -239,12 +239,15 @@ impl Page {
         let mut topics: BTreeMap<&str, Traffic> = BTreeMap::new();
         for (name, traffic) in self.reports.iter().flat_map(|r| &r.traffic) {
             let sum = topics.entry(name).or_default();
-            (sum.messages, sum.bytes) = (sum.messages + traffic.messages, sum.bytes + traffic.bytes);
+            sum.messages += traffic.messages;
+            sum.bytes += traffic.bytes;
+            sum.fetched += traffic.fetched;
         }
         let prefix = "kafka_server_brokertopicmetrics";
-        let mut both = |name: &str, help: &str, of: fn(&Traffic) -> u64| {
+        let sum = |of: fn(&Traffic) -> u64| topics.values().map(of).sum::<u64>();
+        let mut both = |name: &str, help: &str, all: u64, of: fn(&Traffic) -> u64| {
             out.family(&format!("{prefix}_{name}"), help, MetricType::Counter, |mut to| {
-                to.encode_counter::<NoLabelSet, _, u64>(&topics.values().map(of).sum::<u64>(), None)?;
+                to.encode_counter::<NoLabelSet, _, u64>(&all, None)?;
                 for (topic, traffic) in &topics {
                     let labels = [("topic", *topic)];
                     to.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&of(traffic), None)?;
@@ -252,9 +255,9 @@ impl Page {
                 Ok(())
             })
         };
-        both("messagesin", "Records appended", |t| t.messages)?;
-        both("bytesin", "Bytes of batches appended", |t| t.bytes)?;
-        out.counter(&format!("{prefix}_bytesout"), "Bytes of batches fetched", self.sum(|r| r.fetched_bytes))
+        both("messagesin", "Records appended", sum(|t| t.messages), |t| t.messages)?;
+        both("bytesin", "Bytes of batches appended", sum(|t| t.bytes), |t| t.bytes)?;
+        both("bytesout", "Bytes of batches fetched", self.sum(|r| r.fetched_bytes), |t| t.fetched)
     }
 
     fn cluster(&self, out: &mut Out<'_>) -> fmt::Result {

@@ -48,8 +48,12 @@ fn topics_live_and_die() {
     fails(&with(&broker, &["topic", "add-partitions", "born", "-p", "4"], b""), 4, &["INVALID_PARTITIONS"]);
     does(&broker, &["produce", "-t", "born", "-p", "4"], b"a\nb\nc\n");
     let described = does(&broker, &["topic", "describe", "born"], b"");
-    let last: Vec<&str> = described.lines().last().unwrap().split_whitespace().collect();
-    assert_eq!((described.lines().count(), last), (6, vec!["born", "4", "1", "0", "1", "1", "0", "3"]), "{described}");
+    let lines: Vec<Vec<&str>> = described.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[5], ["born", "4", "1", "0", "1", "1", "0", "3"], "{described}");
+    assert_eq!(
+        lines[6..],
+        [vec![], vec!["TOPIC", "CONFIG", "VALUE", "ORIGIN"], vec!["born", "flush.messages", "1", "topic"]]
+    );
     does(&broker, &["topic", "trim", "born", "-p", "4", "-o", "2", "--yes"], b"");
     let described = does(&broker, &["topic", "describe", "born", "--output", "json"], b"");
     assert!(described.contains("\"startOffset\":2,\"endOffset\":3"), "{described}");
@@ -58,6 +62,35 @@ fn topics_live_and_die() {
     does(&broker, &["topic", "delete", "born", "--yes"], b"");
     fails(&with(&broker, &["topic", "describe", "born"], b""), 3, &["UNKNOWN_TOPIC_OR_PARTITION"]);
     fails(&with(&broker, &["topic", "delete", "born", "--yes"], b""), 3, &["born"]);
+    broker.stop();
+}
+
+#[test]
+fn configs_of_a_topic_are_altered_and_told_with_their_origin() {
+    let scratch = Scratch::new("alter");
+    let broker = Broker::dev(&scratch.join("data"), &["--http", "off", "--override", "log.retention.ms=7200000"]);
+    does(&broker, &["topic", "create", "t"], b"");
+    let configs = || {
+        let described = does(&broker, &["topic", "describe", "t", "--output", "json"], b"");
+        described.trim_end().rsplit_once("\"configs\":").unwrap().1.to_owned()
+    };
+    let file = "{\"name\":\"retention.ms\",\"value\":\"7200000\",\"origin\":\"file\"}";
+    assert_eq!(configs(), format!("[{file}]}}]"));
+    let alter = |args: &[&str]| with(&broker, &[&["topic", "alter", "t"], args].concat(), b"");
+    let output = alter(&["--config", "retention.ms=5000", "--config", "segment.bytes=2000000"]);
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b"altered t\n"[..]));
+    let set = "{\"name\":\"segment.bytes\",\"value\":\"2000000\",\"origin\":\"topic\"}";
+    let both = format!("[{},{set}]}}]", file.replace("7200000", "5000").replace("file", "topic"));
+    assert_eq!(configs(), both);
+    fails(&alter(&["--config", "retention.ms=7", "--config", "retention.bytes=much"]), 4, &["INVALID_CONFIG", "much"]);
+    fails(&alter(&["--config", "nonsense=1"]), 4, &["nonsense"]);
+    let output = alter(&["--config", "retention.ms=7", "--validate-only"]);
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b"could alter t\n"[..]));
+    assert_eq!(configs(), both, "all of it or nothing, and nothing when it is only to see");
+    does(&broker, &["topic", "alter", "t", "--delete-config", "retention.ms", "-d", "segment.bytes"], b"");
+    assert_eq!(configs(), format!("[{file}]}}]"));
+    fails(&alter(&[]), 2, &["--delete-config"]);
+    fails(&with(&broker, &["topic", "alter", "none", "-d", "retention.ms"], b""), 3, &["none"]);
     broker.stop();
 }
 
@@ -80,6 +113,24 @@ fn what_is_produced_is_consumed() {
     assert_eq!(all(&["-o", "2", "-p", "0", "-D", ";", "-u"]), "empty;none;");
     assert_eq!(all(&["-o", "s@0", "-n", "1"]), "1815\n");
     assert_eq!(all(&["-o", "s@99999999999999"]), "");
+    assert_eq!(all(&["-o", "e@99999999999999"]), "1815\n1906\nempty\nnone\n", "a time to come stops nothing");
+    assert_eq!(all(&["-o", "e@0"]), "");
+    let json = all(&["-J", "-n", "1"]);
+    let (before, after) = json.split_once("\"ts\":").unwrap();
+    assert_eq!(before, "{\"topic\":\"t\",\"partition\":0,\"offset\":0,\"tstype\":\"create\",");
+    assert_eq!(
+        after.split_once(',').unwrap().1,
+        "\"broker\":1,\"headers\":[\"h\",\"1\"],\"key\":\"ada\",\"payload\":\"1815\"}\n"
+    );
+    for value in [b"early", b"later"] {
+        does(&broker, &["produce", "-t", "times", "-p", "0"], value);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let later = does(&broker, &["consume", "-t", "times", "-e", "-q", "-o", "1", "-f", "%T"], b"");
+    assert_eq!(does(&broker, &["consume", "-t", "times", "-o", &format!("e@{later}")], b""), "early\n", "and it ends");
+    assert_eq!(does(&broker, &["consume", "-t", "times", "-e", "-q", "-o", &format!("s@{later}")], b""), "later\n");
+    fails(&with(&broker, &["consume", "-t", "t", "-o", "end", "-o", "0"], b""), 2, &["once"]);
+    fails(&with(&broker, &["consume", "-t", "t", "-o", "s@-1"], b""), 2, &["s@-1"]);
     fails(&with(&broker, &["consume", "-t", "t", "-e", "-p", "0", "-o", "5"], b""), 4, &["0 to 4"]);
     fails(&with(&broker, &["consume", "-t", "t", "-e", "-p", "7"], b""), 3, &["no partition 7"]);
     fails(&with(&broker, &["produce", "-t", "t", "-p", "7"], b"x"), 3, &["no partition 7"]);

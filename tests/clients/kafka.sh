@@ -1,5 +1,6 @@
 # A broker of Apache Kafka's to compare with, in the version of java/pom.xml. Sourced after install.sh.
 
+# Without eligible leader replicas: with them, Kafka's bootstrap sets min.insync.replicas for the cluster.
 # Starts one with nothing in it, on two free ports, and waits until it serves; sets KAFKA and K.
 start_kafka() { # FOLDER
     local home=$1 ports _
@@ -23,7 +24,8 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 EOF
-    "${JAVA[@]}" kafka.tools.StorageTool format -t AAAAAAAAAAAAAAAAAAAAAQ -c "$home/server.properties" >"$WORK/kafka.err" 2>&1
+    "${JAVA[@]}" kafka.tools.StorageTool format -t AAAAAAAAAAAAAAAAAAAAAQ -c "$home/server.properties" \
+        --feature eligible.leader.replicas.version=0 >"$WORK/kafka.err" 2>&1
     "${JAVA[@]}" kafka.Kafka "$home/server.properties" >"$WORK/kafka.err" 2>&1 &
     KAFKA=$!
     for _ in $(seq 300); do

@@ -199,6 +199,12 @@ impl Header {
         Sequence(self.base_sequence.0.wrapping_add(self.last_offset_delta) & i32::MAX)
     }
 
+    /// Whether its records' times are the broker's.
+    #[must_use]
+    pub fn is_log_append_time(&self) -> bool {
+        self.attributes & LOG_APPEND_TIME_BIT != 0
+    }
+
     /// Whether it holds control records.
     #[must_use]
     pub fn is_control(&self) -> bool {

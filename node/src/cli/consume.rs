@@ -1,7 +1,7 @@
 //! `klamm consume`: records to lines, kcat's way. No group: it reads what it is told to, and remembers nothing.
 
-use super::format::{Format, unescaped};
-use super::output::written;
+use super::format::{Format, Place, unescaped};
+use super::output::{Progress, written};
 use super::{Cluster, Failure};
 use crate::client::{Batches, Client, Error};
 use klamm_core::wire::{FetchPartition, FetchRequest, FetchTopic, PartitionData, Records, Response, error};
@@ -25,18 +25,23 @@ pub(super) struct Args {
     /// The partition; all if not given.
     #[arg(short, long)]
     partition: Option<i32>,
-    /// Where to begin: beginning, end, an offset, -N (N before the end) or s@MILLISECONDS (a time).
-    #[arg(short, long, default_value = "beginning", allow_hyphen_values = true, value_parser = Begin::parse)]
-    offset: Begin,
+    /// Where to begin: beginning, end, an offset, -N (N before the end) or s@MILLISECONDS (a time). A second one may say
+    /// where to stop: e@MILLISECONDS, before the first record that is as late.
+    #[arg(short, long = "offset", allow_hyphen_values = true, value_parser = Bound::parse)]
+    offsets: Vec<Bound>,
     /// How many records, and then exit.
     #[arg(short = 'c', short_alias = 'n', long, value_name = "N")]
     count: Option<u64>,
     /// Exit at the end of what is there.
     #[arg(short, long)]
     exit: bool,
-    /// %t topic, %p partition, %o offset, %k key, %s value, %h headers, %T timestamp, %K and %S lengths.
+    /// %t topic, %p partition, %o offset, %k key, %s value, %h headers, %T timestamp, %K and %S lengths, %R the value's
+    /// length in four bytes.
     #[arg(short, long, conflicts_with_all = ["key_delimiter", "delimiter"])]
     format: Option<String>,
+    /// Print each record as a JSON object.
+    #[arg(short = 'J', long, conflicts_with_all = ["format", "key_delimiter", "delimiter"])]
+    json: bool,
     /// Print keys too, and this behind them.
     #[arg(short = 'K', long, value_name = "DELIMITER")]
     key_delimiter: Option<String>,
@@ -54,6 +59,14 @@ pub(super) struct Args {
     quiet: bool,
 }
 
+/// An end of what is read.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    Begin(Begin),
+    /// A time, milliseconds.
+    Stop(i64),
+}
+
 /// Where to begin.
 #[derive(Clone, Copy, Debug)]
 enum Begin {
@@ -64,20 +77,25 @@ enum Begin {
     Time(i64),
 }
 
-impl Begin {
-    fn parse(text: &str) -> Result<Begin, String> {
-        let bad = || format!("{text:?} is not beginning, end, an offset, -N or s@MILLISECONDS");
-        if let Some(time) = text.strip_prefix("s@") {
-            return time.parse().map(Begin::Time).map_err(|_| bad());
+impl Bound {
+    fn parse(text: &str) -> Result<Bound, String> {
+        let bad = || format!("{text:?} is not beginning, end, an offset, -N, s@MILLISECONDS or e@MILLISECONDS");
+        // Below 0 a time would be one of the names that ListOffsets has for offsets.
+        let time = |time: &str| time.parse().ok().filter(|ms| *ms >= 0).ok_or_else(bad);
+        if let Some(stop) = text.strip_prefix("e@") {
+            return time(stop).map(Bound::Stop);
         }
-        match text {
-            "beginning" => Ok(Begin::Beginning),
-            "end" => Ok(Begin::End),
+        if let Some(begin) = text.strip_prefix("s@") {
+            return time(begin).map(|ms| Bound::Begin(Begin::Time(ms)));
+        }
+        Ok(Bound::Begin(match text {
+            "beginning" => Begin::Beginning,
+            "end" => Begin::End,
             _ => match text.parse::<i64>().map_err(|_| bad())? {
-                n if n >= 0 => Ok(Begin::At(n)),
-                n => Ok(Begin::BeforeEnd(n.saturating_neg())),
+                n if n >= 0 => Begin::At(n),
+                n => Begin::BeforeEnd(n.saturating_neg()),
             },
-        }
+        }))
     }
 }
 
@@ -85,6 +103,8 @@ impl Begin {
 struct Reading {
     leader: i32,
     next: i64,
+    /// The first offset that is not wanted any more.
+    stop: i64,
     ended: bool,
 }
 
@@ -94,6 +114,8 @@ struct Consumer<'a> {
     format: Format,
     reading: BTreeMap<i32, Reading>,
     left: u64,
+    told: u64,
+    progress: Progress,
     out: Vec<u8>,
 }
 
@@ -104,6 +126,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 async fn consume(client: &mut Client, args: &Args) -> Result<(), Failure> {
     let mut format = match (&args.format, &args.key_delimiter) {
+        _ if args.json => Format::json(),
         (Some(format), _) => Format::parse(format).map_err(Failure::usage)?,
         (None, key) => {
             let key = key.as_deref().map(unescaped).transpose().map_err(Failure::usage)?;
@@ -113,7 +136,8 @@ async fn consume(client: &mut Client, args: &Args) -> Result<(), Failure> {
     format.escape = std::io::stdout().is_terminal();
     let reading = begin(client, args).await?;
     let left = args.count.unwrap_or(u64::MAX);
-    let mut consumer = Consumer { client, args, format, reading, left, out: Vec::new() };
+    let mut consumer =
+        Consumer { client, args, format, reading, left, told: 0, progress: Progress::new(true), out: Vec::new() };
     while consumer.left > 0 && consumer.reading.values().any(|reading| !reading.ended) {
         consumer.turn().await?;
     }
@@ -129,16 +153,21 @@ async fn begin(client: &mut Client, args: &Args) -> Result<BTreeMap<i32, Reading
     }
     let start = client.offsets(&topic, -2).await?;
     let end = client.offsets(&topic, -1).await?;
-    let times = match args.offset {
+    let (wanted, stop) = bounds(args)?;
+    let times = match wanted {
         Begin::Time(time) => client.offsets(&topic, time).await?,
         Begin::Beginning | Begin::End | Begin::At(_) | Begin::BeforeEnd(_) => BTreeMap::new(),
+    };
+    let stops = match stop {
+        Some(time) => client.offsets(&topic, time).await?,
+        None => BTreeMap::new(),
     };
     let mut reading = BTreeMap::new();
     for partition in &topic.partitions {
         let index = partition.partition_index;
         let of = |offsets: &BTreeMap<i32, i64>| offsets.get(&index).copied().unwrap_or(0);
         let (start, end) = (of(&start), of(&end));
-        let next = match args.offset {
+        let next = match wanted {
             Begin::Beginning => start,
             Begin::End => end,
             Begin::BeforeEnd(n) => end.saturating_sub(n).max(start),
@@ -149,10 +178,28 @@ async fn begin(client: &mut Client, args: &Args) -> Result<BTreeMap<i32, Reading
                 return Err(Failure::refused(format!("offset {offset} is not within {start} to {end} of {what}")));
             }
         };
+        // A time that is still to come stops nothing.
+        let stop = stops.get(&index).copied().filter(|offset| *offset >= 0).unwrap_or(i64::MAX);
         // Whoever begins at the end of an empty stretch is there already.
-        reading.insert(index, Reading { leader: partition.leader_id, next, ended: args.exit && next >= end });
+        let ended = next >= stop || args.exit && next >= end;
+        reading.insert(index, Reading { leader: partition.leader_id, next, stop, ended });
     }
     Ok(reading)
+}
+
+/// Where to begin, and the time to stop at.
+fn bounds(args: &Args) -> Result<(Begin, Option<i64>), Failure> {
+    let (mut begin, mut stop) = (None, None);
+    for bound in &args.offsets {
+        let twice = match bound {
+            Bound::Begin(at) => begin.replace(*at).is_some(),
+            Bound::Stop(at) => stop.replace(*at).is_some(),
+        };
+        if twice {
+            return Err(Failure::usage("--offset says where to begin once, and where to stop once"));
+        }
+    }
+    Ok((begin.unwrap_or(Begin::Beginning), stop))
 }
 
 impl Consumer<'_> {
@@ -186,6 +233,7 @@ impl Consumer<'_> {
             }
             self.print()?;
         }
+        self.progress.tell(|| format!("{} records of {}", self.told, self.args.topic));
         Ok(())
     }
 
@@ -211,21 +259,25 @@ impl Consumer<'_> {
         }
         reading.next = batches.next;
         let end = part.last_stable_offset.max(if part.last_stable_offset < 0 { part.high_watermark } else { 0 });
-        reading.ended = self.args.exit && reading.next >= end;
-        let ended = reading.ended.then_some(reading.next);
+        reading.ended = reading.next >= reading.stop || self.args.exit && reading.next >= end;
+        let ended = (self.args.exit && reading.next >= end).then_some(reading.next);
+        let (args, stop) = (self.args, reading.stop);
+        let place = Place { topic: &args.topic, partition: index, broker: reading.leader };
         let null: &[u8] = if self.args.null { b"NULL" } else { b"" };
-        for record in &batches.records {
+        for record in batches.records.iter().take_while(|record| record.offset < stop) {
             if self.left == 0 {
                 return Ok(());
             }
             self.left -= 1;
-            self.format.write(&self.args.topic, index, record, null, &mut self.out);
+            self.told += 1;
+            self.format.write(&place, record, null, &mut self.out);
             if self.args.unbuffered {
                 self.print()?;
             }
         }
         if let Some(next) = ended.filter(|_| !self.args.quiet) {
             self.print()?;
+            self.progress.clear();
             eprintln!("% Reached end of topic {} [{index}] at offset {next}", self.args.topic);
         }
         Ok(())

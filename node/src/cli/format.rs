@@ -1,5 +1,6 @@
-//! kcat's formats: `%t %p %o %k %s %h %T` and escapes, made into bytes.
+//! kcat's formats: `%t %p %o %k %s %h %T` and escapes, made into bytes; its JSON, an object a line.
 
+use super::output::Json;
 use crate::client::Record;
 
 /// A piece of a format.
@@ -13,8 +14,12 @@ enum Piece {
     KeyLength,
     Value,
     ValueLength,
+    /// Four bytes, the highest first.
+    ValueFrame,
     Timestamp,
     Headers,
+    /// All of a record as one JSON object.
+    Json,
 }
 
 /// How a record is printed.
@@ -42,11 +47,14 @@ impl Format {
                 'K' => Piece::KeyLength,
                 's' => Piece::Value,
                 'S' => Piece::ValueLength,
+                'R' => Piece::ValueFrame,
                 'T' => Piece::Timestamp,
                 'h' => Piece::Headers,
                 '%' => Piece::Bytes(b"%".to_vec()),
                 other => {
-                    return Err(format!("the format has %{other}, but only %t %p %o %k %K %s %S %h %T %% are known"));
+                    return Err(format!(
+                        "the format has %{other}, but only %t %p %o %k %K %s %S %R %h %T %% are known"
+                    ));
                 }
             });
             rest = &rest[at + 1 + token.len_utf8()..];
@@ -62,18 +70,28 @@ impl Format {
         Format { pieces: key.into_iter().flatten().chain(behind).collect(), escape: false }
     }
 
+    /// kcat's `-J`.
+    pub(super) fn json() -> Format {
+        Format { pieces: vec![Piece::Json], escape: false }
+    }
+
     /// Writes a record. What is null is empty; `null` says otherwise.
-    pub(super) fn write(&self, topic: &str, partition: i32, record: &Record, null: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn write(&self, from: &Place<'_>, record: &Record, null: &[u8], out: &mut Vec<u8>) {
         let length = |bytes: Option<&bytes::Bytes>| bytes.map_or(-1, |b| i64::try_from(b.len()).unwrap_or(i64::MAX));
         for piece in &self.pieces {
             match piece {
                 Piece::Bytes(bytes) => out.extend_from_slice(bytes),
-                Piece::Topic => out.extend_from_slice(topic.as_bytes()),
-                Piece::Partition => out.extend_from_slice(partition.to_string().as_bytes()),
+                Piece::Topic => out.extend_from_slice(from.topic.as_bytes()),
+                Piece::Partition => out.extend_from_slice(from.partition.to_string().as_bytes()),
                 Piece::Offset => out.extend_from_slice(record.offset.to_string().as_bytes()),
                 Piece::Timestamp => out.extend_from_slice(record.timestamp.to_string().as_bytes()),
                 Piece::KeyLength => out.extend_from_slice(length(record.key.as_ref()).to_string().as_bytes()),
                 Piece::ValueLength => out.extend_from_slice(length(record.value.as_ref()).to_string().as_bytes()),
+                Piece::ValueFrame => {
+                    let length = i32::try_from(length(record.value.as_ref())).unwrap_or(i32::MAX);
+                    out.extend_from_slice(&length.to_be_bytes());
+                }
+                Piece::Json => json(from, record, out),
                 Piece::Key => self.shown(record.key.as_deref().unwrap_or(null), out),
                 Piece::Value => self.shown(record.value.as_deref().unwrap_or(null), out),
                 Piece::Headers => {
@@ -91,6 +109,36 @@ impl Format {
     fn shown(&self, bytes: &[u8], out: &mut Vec<u8>) {
         if self.escape { out.extend(escaped(bytes).bytes()) } else { out.extend_from_slice(bytes) }
     }
+}
+
+/// Where a record is from.
+pub(super) struct Place<'a> {
+    pub(super) topic: &'a str,
+    pub(super) partition: i32,
+    pub(super) broker: i32,
+}
+
+/// As kcat prints it; bytes that are no text are U+FFFD, since JSON has nothing else for them.
+fn json(from: &Place<'_>, record: &Record, out: &mut Vec<u8>) {
+    let text = |bytes: &Option<bytes::Bytes>| match bytes {
+        Some(bytes) => Json::Text(String::from_utf8_lossy(bytes).into_owned()),
+        None => Json::Null,
+    };
+    let pair = |(key, value): &(bytes::Bytes, Option<bytes::Bytes>)| [text(&Some(key.clone())), text(value)];
+    let mut fields = vec![
+        ("topic", Json::Text(from.topic.to_owned())),
+        ("partition", Json::Number(from.partition.into())),
+        ("offset", Json::Number(record.offset)),
+        ("tstype", Json::Text(if record.appended { "logappend" } else { "create" }.to_owned())),
+        ("ts", Json::Number(record.timestamp)),
+        ("broker", Json::Number(from.broker.into())),
+    ];
+    if !record.headers.is_empty() {
+        fields.push(("headers", Json::List(record.headers.iter().flat_map(pair).collect())));
+    }
+    fields.extend([("key", text(&record.key)), ("payload", text(&record.value))]);
+    out.extend_from_slice(Json::Object(fields).to_string().as_bytes());
+    out.push(b'\n');
 }
 
 /// Text that does nothing to a terminal.
@@ -145,13 +193,36 @@ mod tests {
 
     fn record(key: Option<&'static [u8]>, value: Option<&'static [u8]>) -> Record {
         let headers = vec![("h".into(), Some("1".into())), ("n".into(), None)];
-        Record { offset: 7, timestamp: 1_000, key: key.map(Into::into), value: value.map(Into::into), headers }
+        let (key, value) = (key.map(Into::into), value.map(Into::into));
+        Record { offset: 7, timestamp: 1_000, appended: false, key, value, headers }
     }
 
     fn shown(format: &str, escape: bool, record: &Record) -> String {
         let mut out = Vec::new();
-        Format { escape, ..Format::parse(format).unwrap() }.write("t", 3, record, b"", &mut out);
+        Format { escape, ..Format::parse(format).unwrap() }.write(&PLACE, record, b"", &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    const PLACE: Place<'_> = Place { topic: "t", partition: 3, broker: 9 };
+
+    #[test]
+    fn json_is_kcats() {
+        let json = |record: &Record| {
+            let mut out = Vec::new();
+            Format::json().write(&PLACE, record, b"", &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            json(&record(None, Some(b"q\"\\\x01\xff"))),
+            "{\"topic\":\"t\",\"partition\":3,\"offset\":7,\"tstype\":\"create\",\"ts\":1000,\"broker\":9,\
+             \"headers\":[\"h\",\"1\",\"n\",null],\"key\":null,\"payload\":\"q\\\"\\\\\\u0001\u{fffd}\"}\n"
+        );
+        let stamped = Record { appended: true, headers: Vec::new(), ..record(Some(b""), None) };
+        assert_eq!(
+            json(&stamped),
+            "{\"topic\":\"t\",\"partition\":3,\"offset\":7,\"tstype\":\"logappend\",\"ts\":1000,\"broker\":9,\
+             \"key\":\"\",\"payload\":null}\n"
+        );
     }
 
     #[test]
@@ -162,6 +233,7 @@ mod tests {
             "t [3] at 7: key(3)=value(5) h=1,n=NULL 1000%\n"
         );
         assert_eq!(shown("%k%K%s%S", false, &record(None, None)), "-1-1");
+        assert_eq!(shown("%R", false, &record(None, Some(b"four"))), "\0\0\0\x04");
         assert_eq!(shown("%s", true, &record(None, Some(b"a\x1b[31m\xffb\n"))), "a\\x1b[31m\\xffb\n");
         for bad in ["%", "%q", "\\q", "\\x1"] {
             assert!(Format::parse(bad).is_err(), "{bad}");

@@ -1,8 +1,9 @@
 //! What verbs print: tables for people, JSON for programs. A reader that has gone away (`klamm … | head`) is no failure.
 
 use super::Failure;
-use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 /// `--output`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -16,6 +17,7 @@ pub(super) enum Output {
 
 /// A JSON value.
 pub(super) enum Json {
+    Null,
     Number(i64),
     Text(String),
     List(Vec<Json>),
@@ -25,6 +27,7 @@ pub(super) enum Json {
 impl Json {
     fn write(&self, out: &mut String) {
         match self {
+            Json::Null => out.push_str("null"),
             Json::Number(n) => write!(out, "{n}").expect("a string takes what is written"),
             Json::Text(text) => quote(text, out),
             Json::List(list) => {
@@ -49,6 +52,14 @@ impl Json {
     }
 }
 
+impl fmt::Display for Json {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(&mut text);
+        to.write_str(&text)
+    }
+}
+
 fn quote(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
@@ -64,10 +75,7 @@ fn quote(text: &str, out: &mut String) {
 
 /// Prints a JSON document.
 pub(super) fn json(value: &Json) -> Result<(), Failure> {
-    let mut text = String::new();
-    value.write(&mut text);
-    text.push('\n');
-    print(text.as_bytes())
+    print(format!("{value}\n").as_bytes())
 }
 
 /// Prints columns under a head.
@@ -86,6 +94,48 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> 
         text += &line(&mut row.iter().map(String::as_str));
     }
     print(text.as_bytes())
+}
+
+/// How far something has come, told on a terminal while it takes long: on stderr, over and over in one line.
+pub(super) struct Progress {
+    shown: bool,
+    next: Instant,
+    terminal: bool,
+}
+
+impl Progress {
+    /// What is over sooner needs none.
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const PAUSE: Duration = Duration::from_millis(200);
+
+    /// For a verb whose data goes elsewhere than to the terminal.
+    pub(super) fn new(data_on_stdout: bool) -> Progress {
+        let terminal = io::stderr().is_terminal() && !(data_on_stdout && io::stdout().is_terminal());
+        Progress { shown: false, next: Instant::now() + Progress::PATIENCE, terminal }
+    }
+
+    /// Tells, unless nobody looks or it was told just now.
+    pub(super) fn tell(&mut self, words: impl FnOnce() -> String) {
+        let now = Instant::now();
+        if self.terminal && now >= self.next {
+            self.next = now + Progress::PAUSE;
+            self.shown = true;
+            eprint!("\r\x1b[K{}", words());
+        }
+    }
+
+    /// Takes the line away, for what is said next.
+    pub(super) fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 /// Prints bytes.
@@ -108,9 +158,8 @@ mod tests {
 
     #[test]
     fn json_is_escaped() {
-        let mut out = String::new();
         let text = Json::Text("a\"\\\n\u{1}é".to_owned());
-        Json::Object(vec![("k", Json::List(vec![text, Json::Number(-1)]))]).write(&mut out);
-        assert_eq!(out, "{\"k\":[\"a\\\"\\\\\\n\\u0001é\",-1]}");
+        let all = Json::Object(vec![("k", Json::List(vec![text, Json::Number(-1), Json::Null]))]);
+        assert_eq!(all.to_string(), "{\"k\":[\"a\\\"\\\\\\n\\u0001é\",-1,null]}");
     }
 }

@@ -1,6 +1,7 @@
 //! `klamm produce`: lines to records, kcat's way.
 
 use super::format::unescaped;
+use super::output::Progress;
 use super::settings::key_value;
 use super::topic::odd;
 use super::{Cluster, Failure};
@@ -61,6 +62,7 @@ struct Producer<'a> {
     /// Where records without a key go next.
     turn: i32,
     sent: u64,
+    progress: Progress,
 }
 
 /// Runs the verb.
@@ -75,7 +77,8 @@ async fn produce(client: &mut Client, args: &Args) -> Result<(), Failure> {
         return Err(Failure::usage("a delimiter has at least one byte"));
     }
     let (batches, leaders) = (BTreeMap::new(), BTreeMap::new());
-    let mut producer = Producer { client, args, partitions: 0, leaders, batches, turn: 0, sent: 0 };
+    let mut producer =
+        Producer { client, args, partitions: 0, leaders, batches, turn: 0, sent: 0, progress: Progress::new(false) };
     producer.refresh().await?;
     if args.files.is_empty() {
         let mut input = BufReader::new(std::io::stdin());
@@ -95,6 +98,7 @@ async fn produce(client: &mut Client, args: &Args) -> Result<(), Failure> {
         producer.push(None, &value).await?;
     }
     producer.flush().await?;
+    producer.progress.clear();
     eprintln!("{} records produced to {}", producer.sent, args.topic);
     Ok(())
 }
@@ -167,6 +171,7 @@ impl Producer<'_> {
             if count > 0 {
                 self.send(partition, batch.build(crate::crc32c)).await?;
                 self.sent += u64::from(count.unsigned_abs());
+                self.progress.tell(|| format!("{} records produced to {}", self.sent, self.args.topic));
             }
         }
         self.turn = self.turn.wrapping_add(1) & i32::MAX;

@@ -4,16 +4,22 @@ use super::output::{self, Json, Output};
 use super::settings::key_value;
 use super::{Cluster, Failure};
 use crate::client::{Client, Error};
+use klamm_core::metadata::TOPIC_RESOURCE;
 use klamm_core::wire::{
     CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest,
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicState, DeleteTopicsRequest,
-    MetadataResponseTopic, Response, error,
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResource, IncrementalAlterableConfig, MetadataResponseTopic, Response, error,
 };
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
 /// How long the cluster may take to do it.
 const TIMEOUT_MS: i32 = 30_000;
+/// `AlterConfigOp.OpType`.
+const SET: i8 = 0;
+/// `AlterConfigOp.OpType`.
+const DELETE: i8 = 1;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -23,6 +29,8 @@ pub(super) enum Command {
     List(List),
     /// Say how topics are: leaders, replicas, offsets.
     Describe(Describe),
+    /// Change the configs of a topic.
+    Alter(Alter),
     /// Give a topic more partitions.
     AddPartitions(AddPartitions),
     /// Delete the records of a partition below an offset.
@@ -76,6 +84,23 @@ pub(super) struct Describe {
 }
 
 #[derive(clap::Args)]
+pub(super) struct Alter {
+    #[command(flatten)]
+    cluster: Cluster,
+    /// Its name.
+    topic: String,
+    /// A config, set for the topic.
+    #[arg(short, long = "config", value_name = "KEY=VALUE", value_parser = key_value)]
+    configs: Vec<(String, String)>,
+    /// A config, set for the topic no longer.
+    #[arg(short, long = "delete-config", value_name = "KEY", required_unless_present = "configs")]
+    delete: Vec<String>,
+    /// Only ask whether it could be done.
+    #[arg(long)]
+    validate_only: bool,
+}
+
+#[derive(clap::Args)]
 pub(super) struct AddPartitions {
     #[command(flatten)]
     cluster: Cluster,
@@ -121,6 +146,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Create(args) => args.cluster.clone().run(async |client| create(client, args).await),
         Command::List(args) => args.cluster.clone().run(async |client| list(client, &args).await),
         Command::Describe(args) => args.cluster.clone().run(async |client| describe(client, &args).await),
+        Command::Alter(args) => args.cluster.clone().run(async |client| alter(client, &args).await),
         Command::AddPartitions(args) => args.cluster.clone().run(async |client| add_partitions(client, &args).await),
         Command::Trim(args) => {
             let Trim { topic, partition, offset, yes, .. } = &args;
@@ -189,7 +215,7 @@ async fn list(client: &mut Client, args: &List) -> Result<(), Failure> {
 }
 
 async fn describe(client: &mut Client, args: &Describe) -> Result<(), Failure> {
-    let mut rows = Vec::new();
+    let (mut rows, mut settings) = (Vec::new(), Vec::new());
     let mut documents = Vec::new();
     for name in &args.topics {
         let mut topic = client.topic(name, false).await?;
@@ -198,15 +224,28 @@ async fn describe(client: &mut Client, args: &Describe) -> Result<(), Failure> {
         let end = client.offsets(&topic, -1).await?;
         let (parts, table) = partitions(name, &topic, &start, &end);
         rows.extend(table);
+        let set = configs(client, name).await?;
+        let cells = |[key, value, origin]: &[String; 3]| vec![name.clone(), key.clone(), value.clone(), origin.clone()];
+        settings.extend(set.iter().map(cells));
+        let config = |[key, value, origin]: [String; 3]| {
+            let [key, value, origin] = [key, value, origin].map(Json::Text);
+            Json::Object(vec![("name", key), ("value", value), ("origin", origin)])
+        };
         documents.push(Json::Object(vec![
             ("topic", Json::Text(name.clone())),
             ("topicId", Json::Text(topic.topic_id.to_string())),
             ("partitions", Json::List(parts)),
+            ("configs", Json::List(set.into_iter().map(config).collect())),
         ]));
     }
     match args.output {
         Output::Table => {
-            output::table(&["TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END"], &rows)
+            output::table(&["TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END"], &rows)?;
+            if settings.is_empty() {
+                return Ok(());
+            }
+            output::print(b"\n")?;
+            output::table(&["TOPIC", "CONFIG", "VALUE", "ORIGIN"], &settings)
         }
         Output::Json => output::json(&Json::List(documents)),
     }
@@ -248,6 +287,57 @@ fn partitions(
     (documents, rows)
 }
 
+/// Key, value and origin of each config of a topic that somebody set.
+async fn configs(client: &mut Client, topic: &str) -> Result<Vec<[String; 3]>, Failure> {
+    let resource = DescribeConfigsResource {
+        resource_type: TOPIC_RESOURCE,
+        resource_name: topic.to_owned(),
+        configuration_keys: None,
+    };
+    let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+    let Response::DescribeConfigs(answer) = client.ask_controller(request).await? else { return Err(odd()) };
+    let result = answer.results.into_iter().next().ok_or_else(odd)?;
+    Error::check(result.error_code, result.error_message.as_deref(), || format!("topic {topic}"))?;
+    let set = |config: DescribeConfigsResourceResult| {
+        let value = if config.is_sensitive { "(hidden)".to_owned() } else { config.value.unwrap_or_default() };
+        Some([config.name, value, origin(config.config_source)?.to_owned()])
+    };
+    let mut configs: Vec<_> = result.configs.into_iter().filter_map(set).collect();
+    configs.sort();
+    Ok(configs)
+}
+
+/// Who set a config (`ConfigSource`); `None` for a default.
+fn origin(source: i8) -> Option<&'static str> {
+    match source {
+        1 => Some("topic"),
+        2 => Some("broker"),
+        3 => Some("cluster"),
+        4 => Some("file"),
+        5 => None,
+        _ => Some("other"),
+    }
+}
+
+async fn alter(client: &mut Client, args: &Alter) -> Result<(), Failure> {
+    let Alter { topic: name, configs, delete, validate_only, .. } = args;
+    let change = |name: &str, config_operation, value: Option<&str>| IncrementalAlterableConfig {
+        name: name.to_owned(),
+        config_operation,
+        value: value.map(ToOwned::to_owned),
+    };
+    let set = configs.iter().map(|(key, value)| change(key, SET, Some(value)));
+    let configs = set.chain(delete.iter().map(|key| change(key, DELETE, None))).collect();
+    let resource =
+        IncrementalAlterConfigsResource { resource_type: TOPIC_RESOURCE, resource_name: name.clone(), configs };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: *validate_only };
+    let Response::IncrementalAlterConfigs(answer) = client.ask_controller(request).await? else { return Err(odd()) };
+    let result = answer.responses.first().ok_or_else(odd)?;
+    Error::check(result.error_code, result.error_message.as_deref(), || format!("topic {name}"))?;
+    eprintln!("{} {name}", if *validate_only { "could alter" } else { "altered" });
+    Ok(())
+}
+
 async fn add_partitions(client: &mut Client, args: &AddPartitions) -> Result<(), Failure> {
     let AddPartitions { topic: name, partitions, .. } = args;
     let topic = CreatePartitionsTopic { name: name.clone(), count: *partitions, assignments: None };
@@ -283,8 +373,8 @@ async fn delete(client: &mut Client, args: &Delete) -> Result<(), Failure> {
     let request = DeleteTopicsRequest { topics, timeout_ms: TIMEOUT_MS, ..DeleteTopicsRequest::default() };
     let Response::DeleteTopics(answer) = client.ask_controller(request).await? else { return Err(odd()) };
     let mut done = Ok(());
-    for result in &answer.responses {
-        let name = result.name.as_deref().unwrap_or("?");
+    for name in &args.topics {
+        let result = answer.responses.iter().find(|r| r.name.as_ref() == Some(name)).ok_or_else(odd)?;
         match Error::check(result.error_code, result.error_message.as_deref(), || format!("topic {name}")) {
             Ok(()) => eprintln!("deleted {name}"),
             // The first that failed is told in the end.

@@ -15,6 +15,8 @@ pub struct Record {
     pub offset: i64,
     /// Its timestamp, milliseconds, or -1.
     pub timestamp: i64,
+    /// Whether that is the broker's (LogAppendTime).
+    pub appended: bool,
     /// Its key.
     pub key: Option<Bytes>,
     /// Its value.
@@ -62,7 +64,7 @@ impl Batches {
                         aborting.remove(&header.producer_id.0);
                     }
                 } else if record.offset.0 >= from {
-                    all.records.push(Record::of(&open, &record));
+                    all.records.push(Record::of(&open, &record, header.is_log_append_time()));
                 }
             }
         }
@@ -71,11 +73,12 @@ impl Batches {
 }
 
 impl Record {
-    fn of(batch: &Bytes, record: &record::Record<'_>) -> Record {
+    fn of(batch: &Bytes, record: &record::Record<'_>, appended: bool) -> Record {
         let own = |bytes: &[u8]| batch.slice_ref(bytes);
         Record {
             offset: record.offset.0,
             timestamp: record.timestamp.0,
+            appended,
             key: record.key.map(own),
             value: record.value.map(own),
             headers: record.headers.clone().map(|(key, value)| (own(key), value.map(own))).collect(),

@@ -5,17 +5,19 @@ use klamm_core::effect::{Effect, Input};
 use klamm_core::ids::{LogId, ShardIndex, Uuid};
 use klamm_core::record::Header;
 use klamm_core::shard::Shard;
-use klamm_core::wire::{ApiKey, Response};
+use klamm_core::wire::{ApiKey, Records, Response};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-/// What went into a topic's partitions.
+/// What went into a topic's partitions, and out of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Records.
     pub messages: u64,
     /// Bytes of their batches.
     pub bytes: u64,
+    /// Bytes of batches in fetch answers.
+    pub fetched: u64,
 }
 
 /// One shard, at one moment. Counts are since its start.
@@ -41,7 +43,7 @@ pub struct Report {
     pub requests: BTreeMap<ApiKey, u64>,
     /// Error codes in answers, of requests and of their parts.
     pub errors: BTreeMap<(ApiKey, i16), u64>,
-    /// What was appended for clients, by topic.
+    /// What was appended for clients and fetched by them, by topic.
     pub traffic: BTreeMap<String, Traffic>,
     /// How many batches one sync made durable.
     pub groups: Counts,
@@ -68,6 +70,8 @@ pub(super) struct Counters {
     requests: RefCell<BTreeMap<ApiKey, u64>>,
     errors: RefCell<BTreeMap<(ApiKey, i16), u64>>,
     traffic: RefCell<BTreeMap<Uuid, Traffic>>,
+    /// Bytes by topic, which an answer has by id or by name: the other one is zero or empty.
+    fetched: RefCell<BTreeMap<(Uuid, String), u64>>,
 }
 
 fn add(count: &Cell<u64>, n: usize) {
@@ -88,8 +92,21 @@ impl Counters {
         add(&self.sendfile_bytes, by_sendfile);
     }
 
-    pub(super) fn fetched(&self, lengths: &[u32]) {
+    /// An answer leaves with ranges of these lengths.
+    pub(super) fn fetched(&self, response: &Response, lengths: &[u32]) {
+        let Response::Fetch(response) = response else { return };
         add(&self.fetched_bytes, lengths.iter().map(|len| *len as usize).sum());
+        for topic in &response.responses {
+            let length = |records: &Records| match records {
+                Records::Range(index) => lengths.get(*index as usize).map_or(0, |len| u64::from(*len)),
+                Records::Bytes(_) => 0,
+            };
+            let bytes: u64 = topic.partitions.iter().map(|p| length(&p.records)).sum();
+            // Only what is there has bytes, so that nobody fills this with names.
+            if bytes > 0 {
+                *self.fetched.borrow_mut().entry((topic.topic_id, topic.topic.clone())).or_default() += bytes;
+            }
+        }
     }
 
     pub(super) fn told(&self, input: &Input) {
@@ -130,6 +147,15 @@ impl Counters {
         self.traffic.borrow_mut().retain(|topic, _| image.name(*topic).is_some());
         let traffic = self.traffic.borrow();
         let named = traffic.iter().filter_map(|(topic, traffic)| Some((image.name(*topic)?.to_owned(), *traffic)));
+        let mut traffic: BTreeMap<String, Traffic> = named.collect();
+        let name = |(id, name): &(Uuid, String)| match image.name(*id) {
+            Some(name) => Some(name.to_owned()),
+            None => image.topic(name).map(|_| name.clone()),
+        };
+        self.fetched.borrow_mut().retain(|topic, _| name(topic).is_some());
+        for (topic, bytes) in &*self.fetched.borrow() {
+            traffic.entry(name(topic).unwrap_or_default()).or_default().fetched += bytes;
+        }
         let mut report = Report {
             accepted: self.accepted.get(),
             received_bytes: self.received_bytes.get(),
@@ -138,7 +164,7 @@ impl Counters {
             fetched_bytes: self.fetched_bytes.get(),
             requests: self.requests.borrow().clone(),
             errors: self.errors.borrow().clone(),
-            traffic: named.collect(),
+            traffic,
             ..Report::default()
         };
         for replica in shard.replicas().filter(|replica| replica.id() != LogId::METADATA) {

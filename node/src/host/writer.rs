@@ -102,7 +102,7 @@ async fn encode<F: Clone>(
     }
     let sizes: Vec<_> = leases.iter().map(|lease| (lease.bytes, lease.first)).collect();
     let lengths = cut(&sizes, reply.max_bytes);
-    counters.fetched(&lengths);
+    counters.fetched(&reply.response, &lengths);
     let encoded = encode_response(reply.version, reply.correlation, &reply.response, &lengths);
     pieces.extend(compose(&encoded, &leases, &lengths));
     Ok(reply.credit)

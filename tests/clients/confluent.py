@@ -4,7 +4,16 @@ import sys
 
 import jobs
 from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 
 class Client:
@@ -104,6 +113,41 @@ class Client:
             refused("unknown", lambda: self.describe("nowhere-confluent"))
             refused("large", lambda: self.large(topic))
             refused("past the end", lambda: self.past(topic))
+
+    def administer(self, topic, out):
+        told = []
+
+        def config():
+            resource = ConfigResource(ResourceType.TOPIC, topic)
+            return self.admin.describe_configs([resource])[resource].result(30)["retention.ms"]
+
+        def alter(value, operation):
+            change = ConfigEntry("retention.ms", value, incremental_operation=operation)
+            resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[change])
+            self.admin.incremental_alter_configs([resource])[resource].result(30)
+
+        def offsets(spec):
+            asked = {TopicPartition(topic, partition): spec for partition in range(3)}
+            listed = self.admin.list_offsets(asked, request_timeout=30)
+            return " ".join(str(listed[place].result(30).offset) for place in asked)
+
+        told.append(f"default {config().value}")
+        alter("5000", AlterConfigOpType.SET)
+        told.append(f"altered {config().value} {config().source}")
+        alter(None, AlterConfigOpType.DELETE)
+        told.append(f"reset {config().value}")
+        self.admin.create_partitions([NewPartitions(topic, 5)])[topic].result(30)
+        told.append(f"partitions {len(self.partitions(topic))}")
+        (deleted,) = self.admin.delete_records([TopicPartition(topic, 0, 60)]).values()
+        deleted.result(30)
+        told.append(f"time {offsets(OffsetSpec.for_timestamp(jobs.MIDDLE_TIME))}")
+        told.append(f"first {offsets(OffsetSpec.earliest())}")
+        told.append(f"end {offsets(OffsetSpec.latest())}")
+        told.append(f"cluster {len(self.admin.describe_cluster().result(30).nodes)}")
+        self.admin.delete_topics([topic])[topic].result(30)
+        told.append("there" if topic in self.admin.list_topics(timeout=30).topics else "deleted")
+        with open(out, "w") as to:
+            to.writelines(line + "\n" for line in told)
 
     def describe(self, topic):
         return self.admin.describe_topics(TopicCollection([topic]))[topic].result(30)

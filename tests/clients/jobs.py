@@ -3,6 +3,10 @@
 import sys
 
 
+# Between the records 74 and 75 of every partition (records.py).
+MIDDLE_TIME = 1_700_000_000_745
+
+
 def field(data):
     return "-" if data is None else "=" + data.hex()
 

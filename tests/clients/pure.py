@@ -4,7 +4,7 @@ import sys
 
 import jobs
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
+from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType, ConfigSourceType, NewTopic
 from kafka.errors import KafkaError
 
 
@@ -114,6 +114,43 @@ class Client:
             refused("partitions", lambda: self.create("nothing", 0))
             refused("large", lambda: self.producer().send(topic, bytes(1_500_000), partition=0).get(30))
             refused("past the end", lambda: self.past(topic))
+
+    def administer(self, topic, out):
+        admin = KafkaAdminClient(**self.address)
+        told = []
+
+        def configs():
+            resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+            return admin.describe_configs([resource], config_filter="all")["topic"][topic]["retention.ms"]
+
+        def alter(change):
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": change})])
+
+        told.append(f"default {configs()['value']}")
+        alter("5000")
+        told.append(f"altered {configs()['value']} {ConfigSourceType.build_from(configs()['config_source']).value}")
+        alter((AlterConfigOp.DELETE, None))
+        told.append(f"reset {configs()['value']}")
+        admin.create_partitions({topic: 5})
+        consumer = self.consumer()
+        places = self.places(consumer, topic)
+        told.append(f"partitions {len(places)}")
+        admin.delete_records({places[0]: 60})
+        times = consumer.offsets_for_times(dict.fromkeys(places[:3], jobs.MIDDLE_TIME))
+        first, end = consumer.beginning_offsets(places[:3]), consumer.end_offsets(places[:3])
+        told.append("time " + " ".join(str(times[place].offset) for place in places[:3]))
+        told.append("first " + " ".join(str(first[place]) for place in places[:3]))
+        told.append("end " + " ".join(str(end[place]) for place in places[:3]))
+        consumer.close()
+        told.append(f"cluster {len(admin.describe_cluster()['brokers'])}")
+        (described,) = admin.describe_log_dirs([topic])
+        sizes = [p["partition_size"] for d in described["log_dirs"] for t in d["topics"] for p in t["partitions"]]
+        told.append(f"log dirs {sum(size > 0 for size in sizes)} of {len(sizes)}")
+        admin.delete_topics([topic])
+        told.append("deleted" if topic not in admin.list_topics() else "there")
+        admin.close()
+        with open(out, "w") as to:
+            to.writelines(line + "\n" for line in told)
 
     def past(self, topic):
         consumer = self.consumer()

@@ -50,6 +50,8 @@ func run(ctx context.Context, address string, job []string) error {
 		return tail(ctx, address, job[1], job[2])
 	case "offsets":
 		return offsets(ctx, address, job[1], job[2])
+	case "administer":
+		return administer(ctx, address, job[1], job[2])
 	case "refusals":
 		return refusals(ctx, address, job[1], job[2])
 	}
@@ -229,6 +231,118 @@ func offsets(ctx context.Context, address, topic, out string) error {
 		fmt.Fprintf(&text, "%d\t%d\t%d\n", partition, first.Offset, last.Offset)
 	}
 	return os.WriteFile(out, []byte(text.String()), 0o644)
+}
+
+// What an administrator does to a topic.
+func administer(ctx context.Context, address, topic, out string) error {
+	client, err := connect(address)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	var text strings.Builder
+	config := func() (kadm.Config, error) {
+		described, err := admin.DescribeTopicConfigs(ctx, topic)
+		if err != nil {
+			return kadm.Config{}, err
+		}
+		resource, err := described.On(topic, nil)
+		for _, config := range resource.Configs {
+			if config.Key == "retention.ms" {
+				return config, err
+			}
+		}
+		return kadm.Config{}, errors.Join(err, errors.New("no retention.ms"))
+	}
+	alter := func(change kadm.AlterConfig) error {
+		change.Name = "retention.ms"
+		altered, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{change}, topic)
+		if err == nil {
+			_, err = altered.On(topic, func(r *kadm.AlterConfigsResponse) error { return r.Err })
+		}
+		return err
+	}
+	found, err := config()
+	fmt.Fprintf(&text, "default %s\n", found.MaybeValue())
+	five := "5000"
+	err = errors.Join(err, alter(kadm.AlterConfig{Op: kadm.SetConfig, Value: &five}))
+	found, more := config()
+	fmt.Fprintf(&text, "altered %s %d\n", found.MaybeValue(), int8(found.Source))
+	err = errors.Join(err, more, alter(kadm.AlterConfig{Op: kadm.DeleteConfig}))
+	found, more = config()
+	fmt.Fprintf(&text, "reset %s\n", found.MaybeValue())
+	if err = errors.Join(err, more); err != nil {
+		return err
+	}
+	if err := partitionsAndRecords(ctx, admin, topic, &text); err != nil {
+		return err
+	}
+	brokers, err := admin.ListBrokers(ctx)
+	fmt.Fprintf(&text, "cluster %d\n", len(brokers))
+	var set kadm.TopicsSet
+	set.Add(topic, 0, 1, 2, 3, 4)
+	dirs, more := admin.DescribeAllLogDirs(ctx, set)
+	all, full := 0, 0
+	dirs.Each(func(dir kadm.DescribedLogDir) {
+		dir.Topics.Each(func(p kadm.DescribedLogDirPartition) {
+			all++
+			if p.Size > 0 {
+				full++
+			}
+		})
+	})
+	fmt.Fprintf(&text, "log dirs %d of %d\n", full, all)
+	_, gone := admin.DeleteTopic(ctx, topic)
+	// This client remembers the topic for a while: another one looks.
+	other, failed := connect(address)
+	if failed != nil {
+		return failed
+	}
+	defer other.Close()
+	topics, listed := kadm.NewClient(other).ListTopics(ctx)
+	if !topics.Has(topic) {
+		text.WriteString("deleted\n")
+	}
+	if err := errors.Join(err, more, gone, listed); err != nil {
+		return err
+	}
+	return os.WriteFile(out, []byte(text.String()), 0o644)
+}
+
+func partitionsAndRecords(ctx context.Context, admin *kadm.Client, topic string, text *strings.Builder) error {
+	grown, err := admin.UpdatePartitions(ctx, 5, topic)
+	if err == nil {
+		err = grown.Error()
+	}
+	if err != nil {
+		return err
+	}
+	end, partitions, err := ends(ctx, admin, topic)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(text, "partitions %d\n", partitions)
+	var to kadm.Offsets
+	to.AddOffset(topic, 0, 60, -1)
+	deleted, err := admin.DeleteRecords(ctx, to)
+	if err == nil {
+		err = deleted.Error()
+	}
+	times, more := admin.ListOffsetsAfterMilli(ctx, 1_700_000_000_745, topic)
+	begin, yet := admin.ListStartOffsets(ctx, topic)
+	three := func(what string, listed kadm.ListedOffsets) {
+		text.WriteString(what)
+		for partition := range int32(3) {
+			found, _ := listed.Lookup(topic, partition)
+			fmt.Fprintf(text, " %d", found.Offset)
+		}
+		text.WriteString("\n")
+	}
+	three("time", times)
+	three("first", begin)
+	three("end", end)
+	return errors.Join(err, more, yet)
 }
 
 func refusals(ctx context.Context, address, topic, out string) error {

@@ -18,7 +18,13 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.LogDirDescription;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -26,6 +32,7 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
@@ -62,6 +69,7 @@ public final class Client {
             case "read" -> read(job[1], job[2], Path.of(job[3]));
             case "tail" -> tail(job[1], Path.of(job[2]));
             case "offsets" -> offsets(job[1], Path.of(job[2]));
+            case "administer" -> administer(job[1], Path.of(job[2]));
             case "refusals" -> refusals(job[1], Path.of(job[2]));
             default -> throw new IllegalArgumentException(job[0]);
         }
@@ -174,6 +182,53 @@ public final class Client {
             end.putAll(consumer.endOffsets(all));
             end.forEach((p, at) -> to.println(p.partition() + "\t" + begin.get(p) + "\t" + at));
         }
+    }
+
+    /** What an administrator does to a topic. */
+    private void administer(String topic, Path out) throws Exception {
+        ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        TopicPartition first = new TopicPartition(topic, 0);
+        try (Admin admin = Admin.create(config(Map.of())); PrintStream to = printer(out)) {
+            to.println("default " + retention(admin, resource).value());
+            alter(admin, resource, "5000", AlterConfigOp.OpType.SET);
+            ConfigEntry altered = retention(admin, resource);
+            boolean topics = altered.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG;
+            to.println("altered " + altered.value() + " " + (topics ? 1 : altered.source()));
+            alter(admin, resource, null, AlterConfigOp.OpType.DELETE);
+            to.println("reset " + retention(admin, resource).value());
+            admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(5))).all().get();
+            to.println("partitions " + admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size());
+            admin.deleteRecords(Map.of(first, RecordsToDelete.beforeOffset(60))).all().get();
+            to.println("time" + listed(admin, topic, OffsetSpec.forTimestamp(1_700_000_000_745L)));
+            to.println("first" + listed(admin, topic, OffsetSpec.earliest()));
+            to.println("end" + listed(admin, topic, OffsetSpec.latest()));
+            to.println("cluster " + admin.describeCluster().nodes().get().size());
+            List<Long> sizes = new ArrayList<>();
+            for (LogDirDescription dir : admin.describeLogDirs(List.of(1)).allDescriptions().get().get(1).values()) {
+                dir.replicaInfos().forEach((p, info) -> { if (p.topic().equals(topic)) { sizes.add(info.size()); } });
+            }
+            to.println("log dirs " + sizes.stream().filter(size -> size > 0).count() + " of " + sizes.size());
+            admin.deleteTopics(List.of(topic)).all().get();
+            to.println(admin.listTopics().names().get().contains(topic) ? "there" : "deleted");
+        }
+    }
+
+    private static ConfigEntry retention(Admin admin, ConfigResource resource) throws Exception {
+        return admin.describeConfigs(List.of(resource)).all().get().get(resource).get("retention.ms");
+    }
+
+    private static void alter(Admin admin, ConfigResource resource, String value, AlterConfigOp.OpType type) throws Exception {
+        AlterConfigOp change = new AlterConfigOp(new ConfigEntry("retention.ms", value), type);
+        admin.incrementalAlterConfigs(Map.of(resource, List.of(change))).all().get();
+    }
+
+    private static String listed(Admin admin, String topic, OffsetSpec spec) throws Exception {
+        StringBuilder text = new StringBuilder();
+        for (int partition = 0; partition < 3; partition++) {
+            TopicPartition asked = new TopicPartition(topic, partition);
+            text.append(' ').append(admin.listOffsets(Map.of(asked, spec)).partitionResult(asked).get().offset());
+        }
+        return text.toString();
     }
 
     private void refusals(String topic, Path out) throws Exception {

@@ -5,7 +5,7 @@ const fs = require('fs')
 const lz4 = require('lz4js')
 const snappy = require('kafkajs-snappy')
 const { ZstdCodec } = require('zstd-codec')
-const { Kafka, CompressionTypes, CompressionCodecs, Partitioners, logLevel } = require('kafkajs')
+const { Kafka, CompressionTypes, CompressionCodecs, ConfigResourceTypes, Partitioners, logLevel } = require('kafkajs')
 
 // A batch must stay below the broker's max.message.bytes: kafkajs makes one of all that a send has for a partition.
 const BATCH_BYTES = 500_000
@@ -142,6 +142,40 @@ class Client {
     const found = await this.admin(admin => admin.fetchTopicOffsets(topic))
     found.sort((a, b) => a.partition - b.partition)
     fs.writeFileSync(out, found.map(({ partition, low, high }) => `${partition}\t${low}\t${high}\n`).join(''))
+  }
+
+  async administer(topic, out) {
+    const middle = 1700000000745
+    const told = []
+    await this.admin(async admin => {
+      const resource = { type: ConfigResourceTypes.TOPIC, name: topic }
+      const config = async () => {
+        const { resources } = await admin.describeConfigs({ resources: [{ ...resource, configNames: ['retention.ms'] }] })
+        return resources[0].configEntries[0]
+      }
+      // AlterConfigs: what is not named goes back to its default.
+      const alter = configEntries => admin.alterConfigs({ resources: [{ ...resource, configEntries }] })
+      const three = found => found.sort((a, b) => a.partition - b.partition).slice(0, 3)
+      told.push(`default ${(await config()).configValue}`)
+      await alter([{ name: 'retention.ms', value: '5000' }])
+      const { configValue, configSource } = await config()
+      told.push(`altered ${configValue} ${configSource}`)
+      await alter([])
+      told.push(`reset ${(await config()).configValue}`)
+      await admin.createPartitions({ topicPartitions: [{ topic, count: 5 }] })
+      const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+      told.push(`partitions ${topics[0].partitions.length}`)
+      await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '60' }] })
+      const times = three(await admin.fetchTopicOffsetsByTimestamp(topic, middle))
+      const ends = three(await admin.fetchTopicOffsets(topic))
+      told.push(`time ${times.map(({ offset }) => offset).join(' ')}`)
+      told.push(`first ${ends.map(({ low }) => low).join(' ')}`)
+      told.push(`end ${ends.map(({ high }) => high).join(' ')}`)
+      told.push(`cluster ${(await admin.describeCluster()).brokers.length}`)
+      await admin.deleteTopics({ topics: [topic] })
+      told.push((await admin.listTopics()).includes(topic) ? 'there' : 'deleted')
+    })
+    fs.writeFileSync(out, told.map(line => `${line}\n`).join(''))
   }
 
   async refusals(topic, out) {

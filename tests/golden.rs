@@ -83,7 +83,7 @@ impl Disk {
                 let bytes: Vec<u8> = batches.iter().filter(wanted).flat_map(|b| b.to_vec()).collect();
                 Some(Input::Read { ticket: *ticket, found: klamm_core::effect::Lookup::Batches(bytes.into()) })
             }
-            Effect::Remove { log, seq } => {
+            Effect::Remove { log, seq } | Effect::SetAside { log, seq } => {
                 self.logs.retain(|l| l.0 != *log);
                 Some(Input::Done { log: *log, seq: *seq })
             }
@@ -163,7 +163,12 @@ impl Story {
 
     /// The same, but nothing is removed from the disk.
     fn settle_but_removals(&mut self) {
-        while let Some(at) = self.waiting.iter().position(|(_, e)| !matches!(e, Effect::Remove { .. })) {
+        self.settle_but(|effect| matches!(effect, Effect::Remove { .. }));
+    }
+
+    /// The same, but some things are left undone.
+    fn settle_but(&mut self, undone: impl Fn(&Effect) -> bool) {
+        while let Some(at) = self.waiting.iter().position(|(_, e)| !undone(e)) {
             let (shard, effect) = self.waiting.remove(at);
             self.perform(shard, effect);
         }
@@ -493,6 +498,38 @@ fn flush_and_roll() {
     s.ms += 86_400_000;
     s.request(0, produce("orders", &[0], 7, 9));
     s.settle();
+    s.end();
+}
+
+#[test]
+fn lost_folder() {
+    let mut s = Story::new("lost-folder", 1);
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.says("Where a partition lies is written down once its folder is there; until then nothing is acknowledged.");
+    s.request(0, create("orders", 1));
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.settle();
+    s.says("Another topic is in the metadata, but the broker dies before its folder is there.");
+    s.request(0, create("clicks", 1));
+    s.settle_but(|effect| matches!(effect, Effect::Open { .. }));
+    s.says("It starts again without the folder of the first one, too: that one was lost, the other never made.");
+    s.disk.logs.retain(|log| log.1 != "orders");
+    s.boot(1, 2);
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, produce("clicks", &[0], -1, -1));
+    s.settle();
+    s.request(0, produce("orders", &[0], -1, -1));
+    s.request(0, fetch("orders", &[(0, 0)], 1));
+    s.says("The topic can be deleted.");
+    s.request(0, delete("orders"));
+    s.settle();
+    s.says("It starts again with a folder of nobody's, which it sets aside.");
+    let found = Found { state: Checkpoint::empty(), ..Found::default() };
+    s.disk.logs.push((LogId { topic: Uuid::from_halves(7, 7), partition: 3 }, "strange".into(), found, Vec::new()));
+    s.boot(1, 3);
+    s.start();
     s.end();
 }
 

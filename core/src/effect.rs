@@ -163,6 +163,13 @@ pub enum Effect {
         /// Its place in the log's FIFO.
         seq: Seq,
     },
+    /// Move a log that belongs to no topic out of the way, with its files, where nothing looks for it.
+    SetAside {
+        /// The log.
+        log: LogId,
+        /// Its place in the log's FIFO.
+        seq: Seq,
+    },
     /// Make a ballot of the metadata quorum durable.
     Persist {
         /// The log: the metadata log.
@@ -357,6 +364,11 @@ pub enum Call {
     DescribeQuorum(DescribeQuorumRequest),
     /// For the controller: a block of producer ids.
     AllocateProducerIds,
+    /// The folders of these logs of the sender are there, durably: for the controller (shard 0 relays).
+    Placed {
+        /// Which.
+        logs: Vec<LogId>,
+    },
     /// The sender's metadata image reached an offset.
     ImageAt {
         /// Exclusive.

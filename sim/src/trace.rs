@@ -60,6 +60,7 @@ pub fn effect(effect: &Effect) -> String {
             format!("trim {log} seq={seq} to={to}{}", if roll.is_some() { " roll" } else { "" })
         }
         Effect::Remove { log, seq } => format!("remove {log} seq={seq}"),
+        Effect::SetAside { log, seq } => format!("set-aside {log} seq={seq}"),
         Effect::Persist { log, seq, ballot } => {
             format!("persist {log} seq={seq} ballot epoch={} for={}", ballot.epoch, ballot.voted_for)
         }
@@ -439,6 +440,7 @@ fn call(call: &Call) -> String {
         Call::Admin(request) => admin(request),
         Call::DescribeQuorum(_) => "describe-quorum".into(),
         Call::AllocateProducerIds => "allocate-producer-ids".into(),
+        Call::Placed { logs } => format!("placed{}", list(logs, ToString::to_string)),
         Call::ImageAt { upto } => format!("image-at {upto}"),
     }
 }
@@ -489,6 +491,7 @@ fn metadata(records: &[MetadataRecord]) -> String {
         MetadataRecord::Partition(r) => {
             format!("partition({} leader={} epoch={})", r.partition_id, r.leader, r.leader_epoch)
         }
+        MetadataRecord::PartitionChange(r) if r.directories.is_some() => format!("placed({})", r.partition_id),
         MetadataRecord::PartitionChange(r) => format!("change({} leader={})", r.partition_id, r.leader),
         MetadataRecord::Config(r) => {
             format!("config({} {}={})", r.resource_name, r.name, r.value.as_deref().unwrap_or("null"))

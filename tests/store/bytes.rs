@@ -6,7 +6,8 @@ use bytes::Bytes;
 use klamm::disk::Blocking;
 use klamm::disk::logs::{Options, Piece};
 use klamm::host::Disk;
-use klamm_core::ids::{LogId, Offset, Uuid};
+use klamm_core::effect::{Effect, Lookup, Query};
+use klamm_core::ids::{LogId, Offset, Seq, Timestamp, Uuid};
 use klamm_sim::disk::{Crash, Parameters, SimDisk, SimDiskHandle};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -173,6 +174,57 @@ fn lent_bytes_outlive_whatever_happens_to_the_log() {
         assert!(store.logs.lease(model.log, Offset(8), Offset(10), 1).await.is_err());
     });
     assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+}
+
+#[test]
+fn a_lease_takes_from_so_many_segments_and_no_more() {
+    let path = directory("store-many-segments");
+    let mut model = model();
+    life(&path, Options { lease_segments: 3, log_tail_bytes: 0, ..small() }, async |store| {
+        store.logs.change(model.open());
+        for _ in 0..20 {
+            store.append(&mut model, 1, 900, true, 1).await;
+        }
+        let mut from = Offset(0);
+        while from < Offset(20) {
+            let lease = store.logs.lease(model.log, from, Offset(20), u32::MAX).await.unwrap();
+            let upto = Offset(20.min(from.0 + 3));
+            assert!(store.bytes(&lease).await == model.now().read(from, upto, u32::MAX).0, "from {from}");
+            from = upto;
+        }
+        // Who looks something up goes on.
+        let found = store.logs.look_up(model.log, Query::Timestamp { at: Timestamp(i64::MAX), upto: Offset(20) }).await;
+        assert_eq!(found, Lookup::Record(None));
+        let last = store.logs.look_up(model.log, Query::MaxTimestamp { upto: Offset(20) }).await;
+        assert!(matches!(last, Lookup::Record(Some((Offset(14), ..)))), "{last:?}");
+    });
+}
+
+#[test]
+fn a_refused_log_is_removed_or_set_aside_when_asked() {
+    for aside in [false, true] {
+        let (path, model) = written(&format!("store-refused-{aside}"), 3, true);
+        patch(&path, FIRST, |bytes| bytes[100] ^= 1);
+        let seq = Seq(0);
+        life(&path, Options::new(crc), async |store| {
+            assert!(matches!(store.recovered[..], [(_, _, Err(_))]));
+            store.logs.change(match aside {
+                true => Effect::SetAside { log: model.log, seq },
+                false => Effect::Remove { log: model.log, seq },
+            });
+            while store.ended(model.log) < 1 {
+                yield_now().await;
+            }
+            assert_eq!(store.ended.borrow()[&model.log], [(0, None)]);
+        });
+        let left: Vec<_> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name()).collect();
+        match aside {
+            true => assert_eq!(left, ["__cluster_metadata-0.AAAAAAAAAAAAAAAAAAAAAQ-stray"]),
+            false => assert!(left.is_empty(), "{left:?}"),
+        }
+        life(&path, Options::new(crc), async |store| assert!(store.recovered.is_empty()));
+        assert_eq!(fs::read_dir(&path).unwrap().count(), left.len());
+    }
 }
 
 #[test]

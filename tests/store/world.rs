@@ -22,6 +22,7 @@ pub(crate) fn small() -> Options {
         log_tail_bytes: 700,
         shard_tail_bytes: 1000,
         open_files: 2,
+        lease_segments: 1000,
         ..Options::new(crc)
     }
 }

@@ -51,6 +51,15 @@ pub enum Command {
         /// Exclusive.
         image: Offset,
     },
+    /// Logs of a broker lie in a directory, durably (KIP-858).
+    Assign {
+        /// Which broker.
+        broker: BrokerId,
+        /// Which directory.
+        directory: Uuid,
+        /// Which logs.
+        logs: Vec<LogId>,
+    },
     /// An admin client's request.
     Admin(AdminRequest),
     /// A broker needs producer ids.
@@ -67,6 +76,8 @@ pub enum Reply {
     Registered(BrokerEpoch),
     /// Whether the broker is (still) fenced; an error code for a stale registration.
     Heartbeat(Result<bool, i16>),
+    /// The directories are written down.
+    Assigned,
     /// To `Admin`.
     Admin(Response),
     /// First id and count.
@@ -143,6 +154,26 @@ impl Controller {
         (records, Reply::Heartbeat(Ok(false)))
     }
 
+    fn assign(&self, broker: BrokerId, directory: Uuid, logs: &[LogId]) -> Vec<MetadataRecord> {
+        let assign = |log: &LogId| {
+            let (_, partition) = self.image.partition(*log)?;
+            let at = partition.replicas.iter().position(|b| *b == broker)?;
+            if partition.directory_of(broker) == Some(directory) {
+                return None;
+            }
+            let mut directories = partition.directories.clone();
+            directories.resize(partition.replicas.len(), Uuid::ZERO);
+            directories[at] = directory;
+            Some(MetadataRecord::PartitionChange(PartitionChangeRecord {
+                partition_id: log.partition,
+                topic_id: log.topic,
+                directories: Some(directories),
+                ..PartitionChangeRecord::default()
+            }))
+        };
+        logs.iter().filter_map(assign).collect()
+    }
+
     fn administer(&self, cx: &mut Cx<'_>, request: &AdminRequest) -> (Vec<MetadataRecord>, Response) {
         match request {
             AdminRequest::CreateTopics(r) => topics::create(&self.image, cx, r),
@@ -196,6 +227,7 @@ impl Machine for Controller {
                 self.register(cx, broker, incarnation, directory, advertised)
             }
             Command::Heartbeat { broker, epoch, image } => self.heartbeat(broker, epoch, image),
+            Command::Assign { broker, directory, logs } => (self.assign(broker, directory, &logs), Reply::Assigned),
             Command::Admin(request) => {
                 let (records, response) = self.administer(cx, &request);
                 (records, Reply::Admin(response))

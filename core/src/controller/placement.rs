@@ -64,6 +64,8 @@ pub(super) fn partition(image: &Image, topic_id: Uuid, index: i32, replicas: &[B
         replicas: replicas.iter().map(|b| b.0).collect(),
         leader_epoch: 0,
         partition_epoch: 0,
+        // Nowhere yet.
+        directories: alloc::vec![Uuid::ZERO; replicas.len()],
         ..PartitionRecord::default()
     })
 }

@@ -40,6 +40,8 @@ struct Pending {
 enum Then {
     /// Everything below is flushed.
     Flushed(Offset),
+    /// The log exists.
+    Made,
     /// The log starts there.
     Starts(Offset),
     /// Nothing of the log's own.
@@ -96,6 +98,8 @@ pub struct Terms {
 pub struct Log {
     id: LogId,
     state: Checkpoint,
+    /// Whether it exists on the disk, durably.
+    made: bool,
     /// Everything below is as durable as was asked for it.
     flushed_offset: Offset,
     /// Bytes ever appended, on the scale of [`TailMark::bytes`].
@@ -114,13 +118,15 @@ pub struct Log {
     /// Since when its producers are silent.
     idle: Idle,
     offline: Option<String>,
+    /// Whether recovery refused it: its files are there, and nothing of it is under way.
+    refused: bool,
 }
 
 impl Log {
     /// A log that does not exist yet; the effect makes it.
     pub fn create(id: LogId, name: &str, out: &mut Vec<Effect>) -> Log {
-        let mut log = Log::with(id, Checkpoint::empty());
-        let seq = log.change(Then::Nothing);
+        let mut log = Log { made: false, ..Log::with(id, Checkpoint::empty()) };
+        let seq = log.change(Then::Made);
         out.push(Effect::Open { log: id, seq, name: String::from(name) });
         log
     }
@@ -137,6 +143,12 @@ impl Log {
     /// A log that recovery refused: offline for this life, its files untouched.
     #[must_use]
     pub fn refused(id: LogId, reason: String) -> Log {
+        Log { refused: true, ..Log::lost(id, reason) }
+    }
+
+    /// A log whose files are not there, and should be: offline for this life.
+    #[must_use]
+    pub fn lost(id: LogId, reason: String) -> Log {
         Log { offline: Some(reason), ..Log::with(id, Checkpoint::empty()) }
     }
 
@@ -147,6 +159,7 @@ impl Log {
         Log {
             id,
             state,
+            made: true,
             flushed_offset,
             end_bytes,
             tail: VecDeque::new(),
@@ -158,6 +171,7 @@ impl Log {
             active_since: None,
             idle: Idle::default(),
             offline: None,
+            refused: false,
         }
     }
 
@@ -183,6 +197,12 @@ impl Log {
     #[must_use]
     pub fn log_start_offset(&self) -> Offset {
         self.state.log_start_offset
+    }
+
+    /// Whether it exists on the disk, durably.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        self.made && self.offline.is_none()
     }
 
     /// Everything below is as durable as was asked for it.
@@ -335,6 +355,7 @@ impl Log {
                     assert!(end > self.flushed_offset, "{}: flushed {end} after {}", self.id, self.flushed_offset);
                     self.flushed_offset = end;
                 }
+                Then::Made => self.made = true,
                 Then::Starts(start) => self.state.trim(start),
                 Then::Nothing => {}
             }
@@ -343,10 +364,28 @@ impl Log {
         self.holds();
     }
 
+    /// Whether it can be removed or set aside: a log that failed in this life cannot, nor can one that is not there.
+    #[must_use]
+    pub fn is_removable(&self) -> bool {
+        self.offline.is_none() || self.refused
+    }
+
+    /// The last change.
+    fn last_change(&mut self) -> Seq {
+        assert!(self.is_removable(), "{}: an offline log takes no change", self.id);
+        (self.offline, self.refused) = (None, false);
+        self.change(Then::Nothing)
+    }
+
+    /// Moves the log with its files out of the way: the last change.
+    pub fn set_aside(&mut self, out: &mut Vec<Effect>) {
+        let seq = self.last_change();
+        out.push(Effect::SetAside { log: self.id, seq });
+    }
+
     /// Deletes the log with its files: the last change.
     pub fn remove(&mut self, out: &mut Vec<Effect>) {
-        assert!(self.offline.is_none(), "{}: an offline log takes no change", self.id);
-        let seq = self.change(Then::Nothing);
+        let seq = self.last_change();
         out.push(Effect::Remove { log: self.id, seq });
     }
 

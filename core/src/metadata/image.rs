@@ -45,6 +45,17 @@ pub struct Partition {
     pub leader_epoch: LeaderEpoch,
     /// Counts changes of this value.
     pub partition_epoch: i32,
+    /// Where each replica lies, in their order; ZERO, or nothing, while nobody has said.
+    pub directories: Vec<Uuid>,
+}
+
+impl Partition {
+    /// The directory that a broker's replica lies in, if that was written down.
+    #[must_use]
+    pub fn directory_of(&self, broker: BrokerId) -> Option<Uuid> {
+        let at = self.replicas.iter().position(|b| *b == broker)?;
+        self.directories.get(at).copied().filter(|directory| *directory != Uuid::ZERO)
+    }
 }
 
 /// A topic.
@@ -198,6 +209,7 @@ impl Image {
                     leader: (r.leader != NO_LEADER).then_some(BrokerId(r.leader)),
                     leader_epoch: LeaderEpoch(r.leader_epoch),
                     partition_epoch: r.partition_epoch,
+                    directories: r.directories.clone(),
                 };
                 self.topic_of(log).map_or(Change::Nothing, |topic| {
                     topic.partitions.insert(log.partition, partition);
@@ -215,6 +227,9 @@ impl Image {
                 if r.leader != NO_LEADER_CHANGE {
                     p.leader = (r.leader != NO_LEADER).then_some(BrokerId(r.leader));
                     p.leader_epoch = p.leader_epoch.next();
+                }
+                if let Some(directories) = &r.directories {
+                    p.directories.clone_from(directories);
                 }
                 p.partition_epoch += 1;
                 Change::Partition(log)

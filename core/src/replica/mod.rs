@@ -67,6 +67,8 @@ impl Keeping {
 pub struct Replica {
     log: Log,
     keeping: Keeping,
+    /// Whether the metadata says where its log lies: nothing is acknowledged before.
+    placed: bool,
     /// The epoch in which this replica leads, if it does.
     leading: Option<LeaderEpoch>,
     /// The log's end when it began to.
@@ -99,6 +101,7 @@ impl Replica {
     pub fn new(log: Log, keeping: Keeping) -> Replica {
         Replica {
             high_watermark: log.log_start_offset(),
+            placed: log.id() == LogId::METADATA,
             log,
             keeping,
             leading: None,
@@ -165,6 +168,22 @@ impl Replica {
     /// Changes how the log is kept from the next append on.
     pub fn keep(&mut self, keeping: Keeping) {
         self.keeping = keeping;
+    }
+
+    /// Whether the metadata says where its log lies.
+    #[must_use]
+    pub fn is_placed(&self) -> bool {
+        self.placed
+    }
+
+    /// The metadata says where its log lies, or does not.
+    pub fn place(&mut self, placed: bool) {
+        self.placed = placed;
+    }
+
+    /// What may be acknowledged as far as this replica is concerned.
+    fn kept_offset(&self) -> Offset {
+        if self.placed { self.log.flushed_offset() } else { self.log.log_start_offset() }
     }
 
     /// This replica leads from now on, with these others in sync.
@@ -290,12 +309,12 @@ impl Replica {
     /// What every in-sync replica holds as durably as asked.
     #[must_use]
     pub fn in_sync_offset(&self) -> Offset {
-        self.followers.values().copied().fold(self.log.flushed_offset(), Offset::min)
+        self.followers.values().copied().fold(self.kept_offset(), Offset::min)
     }
 
     /// Raises the high watermark; gives the waits that this may end.
     pub fn commit(&mut self, upto: Offset) -> Vec<WaitId> {
-        let mut due = self.on_flushed.pop_reached(self.log.flushed_offset());
+        let mut due = self.on_flushed.pop_reached(self.kept_offset());
         if upto > self.high_watermark && self.leading.is_some() {
             assert!(upto <= self.log.log_end_offset(), "{}: committed {upto} past the end", self.log.id());
             self.high_watermark = upto;
@@ -308,7 +327,7 @@ impl Replica {
     /// Whether a produce with these acks is done up to an offset.
     #[must_use]
     pub fn reached(&self, acks: i16, next: Offset) -> bool {
-        next <= if acks == 1 { self.log.flushed_offset() } else { self.high_watermark }
+        next <= if acks == 1 { self.kept_offset() } else { self.high_watermark }
     }
 
     /// Wakes a produce when [`Replica::reached`] becomes true.

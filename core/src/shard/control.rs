@@ -31,7 +31,7 @@ const LOAD_BYTES: u32 = 1 << 20;
 
 /// Who waits for the controller.
 #[derive(Debug)]
-enum Asker {
+pub(super) enum Asker {
     /// A client's or another broker's request; kept for the names in a refusal.
     Origin(Origin, Option<AdminRequest>),
     /// This broker's own life cycle.
@@ -245,12 +245,15 @@ impl Shard {
         assert!(self.control.is_some(), "shard {} is asked for the controller", self.config.shard);
         let asked = match &command {
             Command::Admin(request) => Some(request.clone()),
-            Command::Register { .. } | Command::Heartbeat { .. } | Command::AllocateProducerIds { .. } => None,
+            Command::Register { .. }
+            | Command::Heartbeat { .. }
+            | Command::Assign { .. }
+            | Command::AllocateProducerIds { .. } => None,
         };
         self.command(Asker::Origin(origin, asked), command, step);
     }
 
-    fn command(&mut self, asker: Asker, command: Command, step: &mut Step<'_>) {
+    pub(super) fn command(&mut self, asker: Asker, command: Command, step: &mut Step<'_>) {
         let caller = Caller(self.fresh());
         let log = self.metadata_ends();
         let control = self.control.as_mut().expect("shard 0 has the controller");
@@ -310,8 +313,8 @@ impl Shard {
                 control.registered = Some(*epoch);
                 self.unfence(step);
             }
-            Outcome::Reply(Reply::Heartbeat(_) | Reply::Admin(_) | Reply::ProducerIds(_)) | Outcome::NotCoordinator => {
-            }
+            Outcome::Reply(Reply::Heartbeat(_) | Reply::Assigned | Reply::Admin(_) | Reply::ProducerIds(_))
+            | Outcome::NotCoordinator => {}
         }
     }
 
@@ -339,7 +342,9 @@ impl Shard {
                 Some(request) => Answer::Admin(request.refuse(error::NOT_CONTROLLER, "There is no controller.")),
                 None => Answer::ProducerIds(Err(error::COORDINATOR_LOAD_IN_PROGRESS)),
             },
-            Outcome::Reply(Reply::Registered(_) | Reply::Heartbeat(_)) => panic!("another one's answer"),
+            Outcome::Reply(Reply::Registered(_) | Reply::Heartbeat(_) | Reply::Assigned) => {
+                panic!("another one's answer")
+            }
         };
         let committed = self.metadata_ends().committed;
         let control = self.control.as_mut().expect("shard 0 has the controller");

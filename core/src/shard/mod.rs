@@ -3,12 +3,14 @@
 //! Only routes: rules of Kafka live in the modules below. `front` takes client requests apart, `owner` serves the logs
 //! of this shard to whoever asks (its own connections or another shard, in the same words), `retain` moves their starts and
 //! describes them, `control` runs the metadata quorum and the controller on shard 0, `waits` holds what is to be answered
-//! later, `flush` when logs are to be on the device.
+//! later, `flush` when logs are to be on the device, `place` where
+//! they lie.
 
 mod control;
 mod flush;
 mod front;
 mod owner;
+mod place;
 mod retain;
 mod waits;
 
@@ -34,6 +36,7 @@ use crate::wire::MetadataRecord;
 use control::Control;
 use flush::Flushes;
 use front::ProducerIds;
+use place::Placing;
 use waits::Waits;
 
 /// The time from the first log with a limit to the first look: Kafka's `log.initial.task.delay.ms`.
@@ -81,6 +84,7 @@ pub struct Shard {
     /// time.
     retention_at: Option<Instant>,
     flushes: Flushes,
+    placing: Placing,
     gathers: Table<Gather>,
     waits: Waits,
     /// Calls held back, by sender, in their order.
@@ -112,6 +116,7 @@ impl Shard {
                 u64::from(config.shard.0),
             )),
             flushes: Flushes::default(),
+            placing: Placing::default(),
             gathers: Table::default(),
             waits: Waits::default(),
             held: BTreeMap::new(),
@@ -270,6 +275,7 @@ impl Shard {
             self.in_service = true;
             step.out.push(Effect::Ready);
             changed = self.image.partitions().map(|(log, _)| log).collect();
+            self.set_strays_aside(step);
         }
         changed.sort_unstable();
         changed.dedup();
@@ -298,35 +304,49 @@ impl Shard {
             return;
         }
         let name = self.image.name(topic.id).unwrap_or_default();
-        let replica =
-            self.replicas.entry(log).or_insert_with(|| Replica::new(Log::create(log, name, step.out), keeping));
+        let is_placed = partition.directory_of(me) == Some(self.config.directory);
+        if !self.replicas.contains_key(&log) {
+            let made = if is_placed { self.lost(log, name, step) } else { Log::create(log, name, step.out) };
+            self.replicas.insert(log, Replica::new(made, keeping));
+        }
+        let replica = self.replicas.get_mut(&log).expect("made above");
         replica.keep(keeping);
+        replica.place(is_placed);
+        let is_to_be_placed = !is_placed && replica.log().is_made();
         self.flushes.arm(replica);
         if keeping.retention.is_limited() && self.retention_at.is_none() {
             self.retention_at = Some(step.now.monotonic.plus_ms(RETENTION_DELAY_MS));
         }
-        if partition.leader != Some(me) {
-            let waits = replica.resign();
-            return self.wake_all(waits, step);
-        }
-        if replica.log().offline().is_none() && replica.leading().is_none_or(|e| e < partition.leader_epoch) {
-            let waits = replica.resign();
+        let leads = partition.leader == Some(me);
+        let mut waits = Vec::new();
+        if !leads {
+            waits = replica.resign();
+        } else if replica.log().offline().is_none() && replica.leading().is_none_or(|e| e < partition.leader_epoch) {
+            waits = replica.resign();
             replica.lead(partition.leader_epoch, partition.isr.iter().copied().filter(|b| *b != me));
-            self.wake_all(waits, step);
+        }
+        self.wake_all(waits, step);
+        if leads {
             self.advance(log, step);
+        }
+        if is_placed {
+            self.placed(log, step);
+        } else if is_to_be_placed {
+            self.place(log, step);
         }
     }
 
     /// Removes the logs of a topic that is no more, with their bytes. Ids are never given twice, so this may be done
-    /// before this life is in service: what an earlier one left undone is done while the metadata is read again. An
-    /// offline log takes no change: its files stay until a life in which it is not.
+    /// before this life is in service: what an earlier one left undone is done while the metadata is read again. A log
+    /// that failed in this life takes no change: its files stay until the next one.
     fn remove(&mut self, topic: Uuid, step: &mut Step<'_>) {
         let (first, last) = (LogId { topic, partition: 0 }, LogId { topic, partition: i32::MAX });
         let logs: Vec<LogId> = self.replicas.range(first..=last).map(|(log, _)| *log).collect();
         for log in logs {
             let Some(mut replica) = self.replicas.remove(&log) else { continue };
+            self.placed(log, step);
             let waits = replica.resign();
-            if replica.log().offline().is_none() {
+            if replica.log().is_removable() {
                 replica.log_mut().remove(step.out);
                 let before = self.removing.insert(log, replica);
                 assert!(before.is_none(), "{log} is removed twice");
@@ -368,6 +388,7 @@ impl Shard {
             Call::EpochEnds { parts } => self.epoch_ends(origin, &parts, step),
             Call::Describe { parts } => self.describe(origin, &parts, step),
             Call::DescribeQuorum(request) => self.describe_quorum(origin, &request, step),
+            Call::Placed { logs } => self.assign(logs, step),
             Call::Admin(request) => self.ask_controller(origin, crate::controller::Command::Admin(request), step),
             Call::AllocateProducerIds => {
                 let broker = self.config.broker;
@@ -401,8 +422,12 @@ impl Shard {
         if log == LogId::METADATA {
             self.metadata_done(seq, step);
         } else {
+            let is_to_be_placed = !replica.is_placed() && replica.log().is_made();
             self.advance(log, step);
             self.started_later(log, step);
+            if is_to_be_placed {
+                self.place(log, step);
+            }
         }
     }
 

@@ -37,7 +37,7 @@ impl<D: Disk> Logs<D> {
             Change::Flush { .. } => self.flush(log).await,
             Change::Truncate { to, .. } => self.truncate(log, *to).await,
             Change::Trim { to, roll, .. } => self.trim(log, *to, roll.as_deref()).await,
-            Change::Remove { .. } => self.unmake(log).await,
+            Change::Remove { aside, .. } => self.unmake(log, *aside).await,
             Change::Persist { ballot, .. } => {
                 let folder = log.borrow().folder.clone();
                 small::write(self.disk(), &folder, BALLOT, ballot).await
@@ -55,7 +55,7 @@ impl<D: Disk> Logs<D> {
         match change {
             Change::Append(_) => {}
             Change::Open { seq } | Change::Flush { seq } | Change::Truncate { seq, .. } => self.done(id, seq),
-            Change::Trim { seq, .. } | Change::Persist { seq, .. } | Change::Remove { seq } => self.done(id, seq),
+            Change::Trim { seq, .. } | Change::Persist { seq, .. } | Change::Remove { seq, .. } => self.done(id, seq),
             // Whoever waits for it may have gone.
             Change::Close { closed } => drop(closed.send(Ok(()))),
         }
@@ -253,17 +253,20 @@ impl<D: Disk> Logs<D> {
         self.mark(log, Marks { log_start_offset: start, flushed, ..marks }).await
     }
 
-    /// Moves the folder out of the way, which is what counts, and removes it.
-    async fn unmake(&self, log: &LogRef<D::File>) -> io::Result<()> {
+    /// Moves the folder out of the way, which is what counts, and removes it, unless it is only to be set aside.
+    async fn unmake(&self, log: &LogRef<D::File>, aside: bool) -> io::Result<()> {
         self.rested(log).await?;
         let (id, folder, doomed) = {
             let mut it = log.borrow_mut();
             it.generation += 1;
-            (it.id, it.folder.clone(), names::doomed(&it.topic, it.id))
+            let name = if aside { names::stray } else { names::doomed };
+            (it.id, it.folder.clone(), name(&it.topic, it.id))
         };
         self.disk().perform(Op::Rename { from: folder.clone(), to: doomed.clone() }).await.map_err(at(&folder))?;
         self.sync_dir("").await?;
-        self.remove_folder(&doomed).await?;
+        if !aside {
+            self.remove_folder(&doomed).await?;
+        }
         self.forget(id);
         Ok(())
     }

@@ -62,6 +62,8 @@ pub(super) enum Change {
     },
     Remove {
         seq: Seq,
+        /// Leave it where nothing looks for it.
+        aside: bool,
     },
     Persist {
         seq: Seq,
@@ -305,7 +307,7 @@ impl<D: Disk> Logs<D> {
             | Change::Flush { seq }
             | Change::Truncate { seq, .. }
             | Change::Trim { seq, .. }
-            | Change::Remove { seq }
+            | Change::Remove { seq, .. }
             | Change::Persist { seq, .. } => seq,
             // Whoever waits for a close may have gone.
             Change::Close { closed } => return drop(closed.send(Err(io::Error::other(error.to_owned())))),

@@ -114,7 +114,7 @@ impl<F> Loan<F> {
 
 impl<D: Disk> Logs<D> {
     /// Whole batches from the one that holds `from` to the last that ends below `upto`, at most `max_bytes` but at
-    /// least one if there is one. What the log is when this is called counts, not when the future is first polled.
+    /// least one if there is one, and from a bounded number of segments. What the log is when this is called counts, not when the future is first polled.
     ///
     /// # Errors
     /// `NotFound` for a log that this shard does not have; the reason of one that was refused; the disk's own.
@@ -183,7 +183,8 @@ impl<D: Disk> Logs<D> {
         Ok(loan.lease)
     }
 
-    /// Segment by segment up to where the tail begins, then the tail. It may begin later with every step.
+    /// Segment by segment up to where the tail begins, then the tail. It may begin later with every step. Ends after some
+    /// segments: whoever wants more asks again.
     async fn through_files(
         &self,
         log: &LogRef<D::File>,
@@ -191,7 +192,10 @@ impl<D: Disk> Logs<D> {
         mut from: Offset,
         upto: Offset,
     ) -> io::Result<()> {
-        while from < upto {
+        for _ in 0..self.options().lease_segments {
+            if from >= upto {
+                return Ok(());
+            }
             let limit = {
                 let log = log.borrow();
                 if loan.lend_tail(&log, from, upto) {

@@ -34,6 +34,8 @@ pub struct Options {
     pub shard_tail_bytes: u64,
     /// Segment files kept open.
     pub open_files: usize,
+    /// Segments that one lease takes from at most: there may be thousands of small ones, each to be opened.
+    pub lease_segments: usize,
 }
 
 impl Options {
@@ -47,6 +49,7 @@ impl Options {
             log_tail_bytes: 256 << 10,
             shard_tail_bytes: 64 << 20,
             open_files: 512,
+            lease_segments: 16,
         }
     }
 }
@@ -171,7 +174,8 @@ impl<D: Disk> Logs<D> {
             Effect::Flush { log, seq } => (log, Change::Flush { seq }),
             Effect::Truncate { log, seq, to } => (log, Change::Truncate { seq, to }),
             Effect::Trim { log, seq, to, roll } => (log, Change::Trim { seq, to, roll }),
-            Effect::Remove { log, seq } => (log, Change::Remove { seq }),
+            Effect::Remove { log, seq } => (log, Change::Remove { seq, aside: false }),
+            Effect::SetAside { log, seq } => (log, Change::Remove { seq, aside: true }),
             Effect::Persist { log, seq, ballot } => (log, Change::Persist { seq, ballot }),
             Effect::Read { .. }
             | Effect::Reply { .. }
@@ -186,6 +190,12 @@ impl<D: Disk> Logs<D> {
             | Effect::Alarm { .. } => panic!("an effect that changes no log"),
         };
         let found = self.log(id).unwrap_or_else(|| panic!("{id}: changed before it was opened"));
+        if let Change::Remove { .. } = change
+            && found.borrow().segments.is_empty()
+        {
+            // Recovery refused it: this is all that may become of it.
+            found.borrow_mut().dead = None;
+        }
         let dead = found.borrow().dead.clone().filter(|_| !found.borrow().draining);
         if let Some(error) = dead {
             return self.fail(&found, change, &error);

@@ -108,6 +108,11 @@ pub(super) fn doomed(topic: &str, log: LogId) -> String {
     aside(topic, log, "delete")
 }
 
+/// The folder of a log that belongs to no topic: Kafka's name for it, and no log's.
+pub(super) fn stray(topic: &str, log: LogId) -> String {
+    aside(topic, log, "stray")
+}
+
 /// Only the ids in it are read back, so the topic's name is cut where it is too long (as Kafka does).
 fn aside(topic: &str, log: LogId, mark: &str) -> String {
     let rest = format!("-{}.{}-{mark}", log.partition, log.topic);
@@ -155,6 +160,7 @@ mod tests {
                 assert!(name.len() <= NAME_MAX);
                 assert_eq!(folder(&name), Some(Folder::Dead(log(12))), "{name}");
             }
+            assert_eq!(folder(&stray(topic, log(12))), None);
         }
     }
 

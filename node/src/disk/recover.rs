@@ -66,7 +66,12 @@ impl<D: Disk> Logs<D> {
             match names::folder(&name) {
                 Some(Folder::Dead(log)) if ours(&log) => logs.remove_folder(&name).await?,
                 Some(Folder::Live { topic, partition }) => {
-                    let Some(id) = logs.topic_id(&name).await? else { continue };
+                    let Some(id) = logs.topic_id(&name).await? else {
+                        if shard == ShardIndex(0) {
+                            tracing::warn!("{name}: a folder without {METADATA} is no log of ours, and left alone");
+                        }
+                        continue;
+                    };
                     let log = LogId { topic: id, partition };
                     if ours(&log) {
                         logs.recover_log(log, topic, name).await;
@@ -100,7 +105,7 @@ impl<D: Disk> Logs<D> {
         }
         let (log, found) = match self.found(id, &topic, &folder).await {
             Ok((log, found)) => (log, Ok(Box::new(found))),
-            Err(error) => (Log::refused(id, topic.clone(), error.to_string()), Err(error.to_string())),
+            Err(error) => (Log::refused(id, topic.clone(), folder, error.to_string()), Err(error.to_string())),
         };
         self.keep(log);
         self.emit(Input::Recovered { log: id, name: topic, found });

@@ -168,8 +168,8 @@ impl<F> Log<F> {
     }
 
     /// A log that recovery refused.
-    pub(super) fn refused(id: LogId, topic: String, why: String) -> Log<F> {
-        Log { segments: Vec::new(), dead: Some(why), ..Log::new(id, topic) }
+    pub(super) fn refused(id: LogId, topic: String, folder: String, why: String) -> Log<F> {
+        Log { folder, segments: Vec::new(), dead: Some(why), ..Log::new(id, topic) }
     }
 
     pub(super) fn active(&self) -> &Segment<F> {

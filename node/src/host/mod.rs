@@ -311,6 +311,7 @@ impl<D: Disk, C: Clock> Host<D, C> {
             | Effect::Truncate { .. }
             | Effect::Trim { .. }
             | Effect::Remove { .. }
+            | Effect::SetAside { .. }
             | Effect::Persist { .. } => self.logs.change(effect),
             Effect::Read { ticket, log, query } => {
                 let found = self.logs.look_up(log, query);

@@ -244,6 +244,7 @@ impl Sim {
             | Effect::Flush { .. }
             | Effect::Trim { .. }
             | Effect::Remove { .. }
+            | Effect::SetAside { .. }
             | Effect::Persist { .. } => match self.broker.disk.change(effect) {
                 Begun::Queued => {}
                 Begun::Underway(log, delay) => self.heap.push(self.now + delay, Event::DiskEnd { life, shard, log }),

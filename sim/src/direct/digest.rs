@@ -69,6 +69,7 @@ impl Digest {
             Effect::Truncate { log, seq, to } => self.feed(&[23, name(log), seq.0, to.0 as u64]),
             Effect::Trim { log, seq, to, .. } => self.feed(&[24, name(log), seq.0, to.0 as u64]),
             Effect::Remove { log, seq } => self.feed(&[25, name(log), seq.0]),
+            Effect::SetAside { log, seq } => self.feed(&[40, name(log), seq.0]),
             Effect::Persist { log, seq, ballot } => self.feed(&[26, name(log), seq.0, ballot.epoch.0 as u64]),
             Effect::Read { ticket, log, .. } => self.feed(&[27, ticket.0, name(log)]),
             Effect::Reply { conn, correlation, response, ranges, .. } => {
@@ -114,6 +115,10 @@ impl Digest {
             Call::Admin(request) => self.feed(&[45, asked(request)]),
             Call::DescribeQuorum(_) => self.feed(&[48]),
             Call::AllocateProducerIds => self.feed(&[46]),
+            Call::Placed { logs } => {
+                self.feed(&[39]);
+                logs.iter().for_each(|log| self.feed(&[name(log)]));
+            }
             Call::ImageAt { upto } => self.feed(&[47, upto.0 as u64]),
         }
     }

@@ -140,7 +140,7 @@ impl Disk {
                 (log, seq, Change::Trim(to))
             }
             Effect::Persist { log, seq, ballot } => (log, seq, Change::Persist(ballot)),
-            Effect::Remove { log, seq } => (log, seq, Change::Remove),
+            Effect::Remove { log, seq } | Effect::SetAside { log, seq } => (log, seq, Change::Remove),
             other => panic!("no change that is made here: {other:?}"),
         };
         let it = self.logs.get_mut(&id).expect("a change is one of a log that exists");

@@ -2,7 +2,8 @@
 //!
 //! * `write`: receive a frame, CRC-32C of its batch, pwrite, answer.
 //! * `group-commit`: the same, but all frames at hand are written and synced together by a flush thread, then answered.
-//! * `sendfile`: answer each request with a header and 1 MiB of the file.
+//! * `sync`: receive, checksum, write and sync at once, answer: for one request at a time.
+//! * `sendfile-64k`, `sendfile-1m`: answer each request with a header and so much of the file.
 
 use std::fs::File;
 use std::io;
@@ -17,8 +18,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// Bytes of an answer to a fetch.
-const FETCH_BYTES: usize = 1 << 20;
 /// Bytes of the file that are there beforehand, for the floors that do not let it grow: a growing file syncs slower,
 /// and what is to be read must be there.
 const PREPARED: u64 = 256 << 20;
@@ -39,8 +38,12 @@ pub enum FloorKind {
     Write,
     /// Receive, checksum, write and sync in groups, answer.
     GroupCommit,
-    /// Answer from a file.
-    SendFile,
+    /// Receive, checksum, write, sync, answer.
+    Sync,
+    /// Answer with 64 KiB of a file.
+    SendFile64K,
+    /// Answer with 1 MiB of a file.
+    SendFile1M,
 }
 
 impl FloorKind {
@@ -50,14 +53,19 @@ impl FloorKind {
         match self {
             FloorKind::Write => "write",
             FloorKind::GroupCommit => "group-commit",
-            FloorKind::SendFile => "sendfile",
+            FloorKind::Sync => "sync",
+            FloorKind::SendFile64K => "sendfile-64k",
+            FloorKind::SendFile1M => "sendfile-1m",
         }
     }
+
+    const ALL: [FloorKind; 5] =
+        [FloorKind::Write, FloorKind::GroupCommit, FloorKind::Sync, FloorKind::SendFile64K, FloorKind::SendFile1M];
 
     /// From its name on the command line.
     #[must_use]
     pub fn of(name: &str) -> Option<FloorKind> {
-        [FloorKind::Write, FloorKind::GroupCommit, FloorKind::SendFile].into_iter().find(|k| k.name() == name)
+        FloorKind::ALL.into_iter().find(|k| k.name() == name)
     }
 }
 
@@ -70,7 +78,7 @@ pub fn serve(kind: FloorKind, path: &Path) -> io::Result<()> {
     let zeros = vec![0; STEP];
     let fill = match kind {
         FloorKind::Write => 0,
-        FloorKind::GroupCommit | FloorKind::SendFile => PREPARED,
+        FloorKind::GroupCommit | FloorKind::Sync | FloorKind::SendFile64K | FloorKind::SendFile1M => PREPARED,
     };
     for at in (0..fill).step_by(zeros.len()) {
         file.write_all_at(&zeros, at)?;
@@ -89,9 +97,11 @@ pub fn serve(kind: FloorKind, path: &Path) -> io::Result<()> {
             tokio::task::spawn_local(async move {
                 // A load that is over ends its connections: an error is the end like any other.
                 let _ = match kind {
-                    FloorKind::Write => write(stream, &file).await,
+                    FloorKind::Write => write(stream, &file, false).await,
+                    FloorKind::Sync => write(stream, &file, true).await,
                     FloorKind::GroupCommit => group_commit(stream, &flusher).await,
-                    FloorKind::SendFile => send_file(stream, &file).await,
+                    FloorKind::SendFile64K => send_file(stream, &file, 64 << 10).await,
+                    FloorKind::SendFile1M => send_file(stream, &file, 1 << 20).await,
                 };
             });
         }
@@ -120,7 +130,7 @@ fn take_frame(buffer: &mut BytesMut) -> Option<Bytes> {
     Some(buffer.split_to(len).freeze())
 }
 
-async fn write(mut stream: TcpStream, file: &File) -> io::Result<()> {
+async fn write(mut stream: TcpStream, file: &File, sync: bool) -> io::Result<()> {
     let answer = produce_answer();
     let mut buffer = BytesMut::with_capacity(256 << 10);
     let mut at = 0;
@@ -133,6 +143,10 @@ async fn write(mut stream: TcpStream, file: &File) -> io::Result<()> {
             std::hint::black_box(crate::crc32c(&frame[BATCH_TAIL..]));
             file.write_all_at(&frame[BATCH_TAIL..], at)?;
             at += frame.len() as u64;
+            if sync {
+                file.sync_data()?;
+                at %= PREPARED - MOST_IN_FLIGHT;
+            }
             answers.extend_from_slice(&answer);
         }
         stream.write_all(&answers).await?;
@@ -197,7 +211,7 @@ async fn group_commit(stream: TcpStream, flusher: &std::sync::mpsc::Sender<Flush
     }
 }
 
-async fn send_file(mut stream: TcpStream, file: &File) -> io::Result<()> {
+async fn send_file(mut stream: TcpStream, file: &File, bytes: usize) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(4 << 10);
     let mut at = 0;
     loop {
@@ -206,11 +220,11 @@ async fn send_file(mut stream: TcpStream, file: &File) -> io::Result<()> {
         }
         while take_frame(&mut buffer).is_some() {
             let mut header = [0; 64];
-            header[..4].copy_from_slice(&((60 + FETCH_BYTES) as u32).to_be_bytes());
+            header[..4].copy_from_slice(&((60 + bytes) as u32).to_be_bytes());
             stream.write_all(&header).await?;
             let mut position = at;
-            while position < at + FETCH_BYTES as u64 {
-                let left = (at + FETCH_BYTES as u64 - position) as usize;
+            while position < at + bytes as u64 {
+                let left = (at + bytes as u64 - position) as usize;
                 stream.writable().await?;
                 let sent = stream
                     .try_io(Interest::WRITABLE, || Ok(rustix::fs::sendfile(&stream, file, Some(&mut position), left)?));
@@ -221,7 +235,7 @@ async fn send_file(mut stream: TcpStream, file: &File) -> io::Result<()> {
                     }
                 }
             }
-            at = (at + FETCH_BYTES as u64) % (PREPARED - FETCH_BYTES as u64);
+            at = (at + bytes as u64) % (PREPARED - bytes as u64);
         }
     }
 }

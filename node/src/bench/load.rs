@@ -12,8 +12,9 @@ use bytes::Bytes;
 use klamm_core::ids::Timestamp;
 use klamm_core::record::Builder;
 use klamm_core::wire::{
-    ApiKey, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, FetchPartition, FetchRequest, FetchTopic,
-    PartitionProduceData, ProduceRequest, Request, Response, TopicProduceData, decode_response, encode_request, error,
+    ApiKey, ApiVersionsRequest, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, FetchPartition,
+    FetchRequest, FetchTopic, PartitionProduceData, ProduceRequest, Request, Response, TopicProduceData,
+    decode_response, encode_request, error,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -31,6 +32,8 @@ const WARM_BYTES: usize = 256 << 20;
 pub(super) struct Load {
     connections: usize,
     in_flight: usize,
+    /// Partitions that it writes to in turn.
+    partitions: usize,
     /// Records a batch, and bytes of each record's value.
     records: usize,
     value_bytes: usize,
@@ -39,18 +42,22 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) const PRODUCE_64K: Load =
-        Load { connections: 1, in_flight: 5, records: 64, value_bytes: 1000, durable: false, fetch_bytes: None };
-    pub(super) const DURABLE_1K: Load =
-        Load { connections: 16, in_flight: 16, records: 1, value_bytes: 950, durable: true, fetch_bytes: None };
-    pub(super) const FETCH_1M: Load = Load {
+    const LONE: Load = Load {
         connections: 1,
         in_flight: 1,
+        partitions: 1,
         records: 64,
         value_bytes: 1000,
         durable: false,
-        fetch_bytes: Some(1 << 20),
+        fetch_bytes: None,
     };
+    pub(super) const PRODUCE_64K: Load = Load { in_flight: 5, ..Load::LONE };
+    pub(super) const DURABLE_1K: Load =
+        Load { connections: 16, in_flight: 16, records: 1, value_bytes: 950, durable: true, ..Load::LONE };
+    pub(super) const DURABLE_1K_100: Load = Load { partitions: 100, ..Load::DURABLE_1K };
+    pub(super) const DURABLE_LONE: Load = Load { connections: 1, in_flight: 1, ..Load::DURABLE_1K };
+    pub(super) const FETCH_64K: Load = Load { fetch_bytes: Some(64 << 10), ..Load::LONE };
+    pub(super) const FETCH_1M: Load = Load { fetch_bytes: Some(1 << 20), ..Load::LONE };
 
     pub(super) fn is_fetch(&self) -> bool {
         self.fetch_bytes.is_some()
@@ -68,7 +75,8 @@ impl Load {
 pub(super) struct Prepared {
     load: Load,
     address: SocketAddr,
-    frame: Bytes,
+    /// A request to each partition in turn: all of a length.
+    frames: Vec<Bytes>,
     batch_bytes: usize,
     /// Batches in the log that a fetch load reads.
     batches: i64,
@@ -91,36 +99,54 @@ pub(super) async fn prepare(load: &Load, address: SocketAddr, broker: bool) -> i
         create_topic(load, address).await?;
     }
     let batch = load.batch();
-    let produce = produce_frame(&batch);
-    let mut prepared = Prepared {
-        load: *load,
-        address,
-        frame: produce,
-        batch_bytes: batch.len(),
-        batches: (WARM_BYTES / batch.len()) as i64,
-    };
-    if let Some(max_bytes) = load.fetch_bytes {
-        if broker {
-            let mut stream = connect(address).await?;
-            for _ in 0..prepared.batches {
-                exchange(&mut stream, &prepared.frame).await?;
-            }
+    let batches = (WARM_BYTES / batch.len()) as i64;
+    let frames: Vec<Bytes> = (0..load.partitions).map(|partition| produce_frame(partition as i32, &batch)).collect();
+    if broker {
+        let mut stream = connect(address).await?;
+        let times = if load.is_fetch() { batches } else { 1 };
+        for frame in frames.iter().cycle().take(times as usize * load.partitions) {
+            check_produced(&exchange(&mut stream, frame).await?)?;
         }
-        prepared.frame = fetch_frame(0, max_bytes);
     }
-    Ok(prepared)
+    Ok(Prepared { load: *load, address, frames, batch_bytes: batch.len(), batches })
+}
+
+/// Makes the topic of every load, with a partition, and produces to it once.
+pub(super) async fn first_produce(address: SocketAddr) -> io::Result<()> {
+    drop(prepare(&Load::DURABLE_LONE, address, true).await?);
+    Ok(())
+}
+
+/// Produces to the topic that is there, once.
+pub(super) async fn one_produce(address: SocketAddr) -> io::Result<()> {
+    let mut stream = connect(address).await?;
+    check_produced(&exchange(&mut stream, &produce_frame(0, &Load::DURABLE_LONE.batch())).await?)
+}
+
+/// Connects, and asks something, as a client does before it rests.
+pub(super) async fn idle_connection(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = connect(address).await?;
+    let request = Request::ApiVersions(ApiVersionsRequest::default());
+    drop(exchange(&mut stream, &encode_request(0, 0, Some("bench"), &request)).await?);
+    Ok(stream)
 }
 
 async fn create_topic(load: &Load, address: SocketAddr) -> io::Result<()> {
-    let flush = if load.durable { "1".to_owned() } else { i64::MAX.to_string() };
+    create(TOPIC, load.partitions, load.durable, address).await
+}
+
+/// Makes a topic.
+pub(super) async fn create(name: &str, partitions: usize, durable: bool, address: SocketAddr) -> io::Result<()> {
+    let flush = if durable { "1".to_owned() } else { i64::MAX.to_string() };
     let topic = CreatableTopic {
-        name: TOPIC.into(),
-        num_partitions: 1,
+        name: name.into(),
+        num_partitions: partitions as i32,
         replication_factor: 1,
         configs: vec![CreatableTopicConfig { name: "flush.messages".into(), value: Some(flush) }],
         ..CreatableTopic::default()
     };
-    let request = Request::CreateTopics(CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() });
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 60_000, ..CreateTopicsRequest::default() };
+    let request = Request::CreateTopics(request);
     let mut stream = connect(address).await?;
     let answer = exchange(&mut stream, &encode_request(CREATE_VERSION, 0, Some("bench"), &request)).await?;
     match decode_response(ApiKey::CreateTopics, CREATE_VERSION, answer) {
@@ -129,8 +155,8 @@ async fn create_topic(load: &Load, address: SocketAddr) -> io::Result<()> {
     }
 }
 
-fn produce_frame(batch: &Bytes) -> Bytes {
-    let data = PartitionProduceData { index: 0, records: Some(batch.clone()) };
+fn produce_frame(partition: i32, batch: &Bytes) -> Bytes {
+    let data = PartitionProduceData { index: partition, records: Some(batch.clone()) };
     let topic = TopicProduceData { name: TOPIC.into(), partition_data: vec![data], ..TopicProduceData::default() };
     let request = ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() };
     encode_request(PRODUCE_VERSION, 0, Some("bench"), &Request::Produce(request))
@@ -213,18 +239,27 @@ type Moved = (u64, u64, Vec<u64>);
 
 /// Keeps the window full: as many requests leave in one write as answers came in one read.
 async fn produce(prepared: &Prepared, mut stream: TcpStream, until: Instant) -> io::Result<Moved> {
-    let first = exchange(&mut stream, &prepared.frame).await?;
+    let frames = &prepared.frames;
+    let first = exchange(&mut stream, &frames[0]).await?;
     check_produced(&first)?;
     let answer_bytes = first.len() + 4;
-    let window: Vec<u8> = prepared.frame.repeat(prepared.load.in_flight);
-    let frame = prepared.frame.len();
+    let in_flight = prepared.load.in_flight;
+    // From any partition on, as many requests as may leave at once.
+    let window: Vec<u8> = frames.iter().cycle().take(frames.len() + in_flight).flatten().copied().collect();
+    let frame = frames[0].len();
+    let mut at = 0;
+    let mut next = |requests: usize| {
+        let from = at;
+        at = (at + requests) % frames.len();
+        &window[from * frame..(from + requests) * frame]
+    };
     let mut sent: std::collections::VecDeque<Instant> = std::collections::VecDeque::new();
     let mut latencies = Vec::new();
     let mut operations = 0u64;
     let mut pending = 0;
     let mut buffer = vec![0; 64 << 10];
-    stream.write_all(&window).await?;
-    sent.extend(std::iter::repeat_n(Instant::now(), prepared.load.in_flight));
+    stream.write_all(next(in_flight)).await?;
+    sent.extend(std::iter::repeat_n(Instant::now(), in_flight));
     while !sent.is_empty() {
         let n = stream.read(&mut buffer).await?;
         if n == 0 {
@@ -239,11 +274,11 @@ async fn produce(prepared: &Prepared, mut stream: TcpStream, until: Instant) -> 
         }
         operations += answered as u64;
         if now < until && answered > 0 {
-            stream.write_all(&window[..answered * frame]).await?;
+            stream.write_all(next(answered)).await?;
             sent.extend(std::iter::repeat_n(now, answered));
         }
     }
-    check_produced(&exchange(&mut stream, &prepared.frame).await?)?;
+    check_produced(&exchange(&mut stream, &frames[0]).await?)?;
     Ok((operations, operations * prepared.batch_bytes as u64, latencies))
 }
 

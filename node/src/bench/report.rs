@@ -12,47 +12,72 @@ pub(super) struct Sample {
     /// Seconds.
     pub(super) p50: f64,
     pub(super) p99: f64,
+    /// The share of the bytes sent that left by `sendfile`, where the server says so.
+    pub(super) by_sendfile: Option<f64>,
 }
 
-/// Pairs of rounds.
+/// The samples of one round.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    pub(super) ours: Sample,
+    pub(super) floor: Sample,
+    pub(super) kafka: Option<Sample>,
+}
+
+/// All rounds of a figure.
 pub(super) struct Figure {
     name: &'static str,
     unit: &'static str,
-    pairs: Vec<(Sample, Sample)>,
+    rounds: Vec<Round>,
 }
 
 impl Figure {
     pub(super) fn new(name: &'static str, unit: &'static str) -> Figure {
-        Figure { name, unit, pairs: Vec::new() }
+        Figure { name, unit, rounds: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, ours: Sample, floor: Sample) {
-        self.pairs.push((ours, floor));
+    pub(super) fn add(&mut self, round: Round) {
+        self.rounds.push(round);
     }
 
     pub(super) fn print(&self) {
-        let ratios: Vec<f64> = self.pairs.iter().map(|(ours, floor)| ours.rate / floor.rate).collect();
-        let of = |which: fn(&(Sample, Sample)) -> Sample, what: fn(Sample) -> f64| {
-            median(self.pairs.iter().map(|pair| what(which(pair))).collect())
-        };
-        let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = ratios.iter().copied().fold(0.0, f64::max);
-        println!(
-            "{:<14} {:5.1} % of the floor ({:.1}..{:.1})   {}",
-            self.name,
-            100.0 * median(ratios),
-            100.0 * least,
-            100.0 * most,
-            self.unit
-        );
-        for (who, which) in [("broker", (|p| p.0) as fn(&(Sample, Sample)) -> Sample), ("floor", |p| p.1)] {
+        println!("{:<14} {}   {}", self.name, self.ratio(|r| Some(r.floor)).unwrap_or_default(), self.unit);
+        self.line("broker", |r| Some(r.ours));
+        self.line("floor", |r| Some(r.floor));
+        self.line("kafka", |r| r.kafka);
+        if let Some(sent) = self.median(|r| Some(r.ours), |s| s.by_sendfile) {
+            println!("    {:.1} % of the bytes sent left by sendfile", 100.0 * sent);
+        }
+        let kafka: Vec<f64> = self.rounds.iter().filter_map(|r| Some(r.ours.rate / r.kafka?.rate)).collect();
+        let cpu: Vec<f64> = self.rounds.iter().filter_map(|r| Some(r.ours.cpu_per_gb / r.kafka?.cpu_per_gb)).collect();
+        if !kafka.is_empty() {
+            println!("    {:.1} times Apache Kafka, at {:.3} times its CPU a GB", median(kafka), median(cpu));
+        }
+    }
+
+    /// Ours in percent of another's.
+    fn ratio(&self, other: fn(&Round) -> Option<Sample>) -> Option<String> {
+        let ratios: Vec<f64> = self.rounds.iter().filter_map(|r| Some(100.0 * r.ours.rate / other(r)?.rate)).collect();
+        let least = ratios.iter().copied().reduce(f64::min)?;
+        let most = ratios.iter().copied().reduce(f64::max)?;
+        Some(format!("{:5.1} % of the floor ({least:.1}..{most:.1})", median(ratios)))
+    }
+
+    fn median(&self, who: fn(&Round) -> Option<Sample>, what: fn(Sample) -> Option<f64>) -> Option<f64> {
+        let all: Vec<f64> = self.rounds.iter().filter_map(|r| what(who(r)?)).collect();
+        (!all.is_empty()).then(|| median(all))
+    }
+
+    fn line(&self, name: &str, who: fn(&Round) -> Option<Sample>) {
+        let of = |what: fn(Sample) -> Option<f64>| self.median(who, what).unwrap_or_default();
+        if self.rounds.iter().any(|r| who(r).is_some()) {
             println!(
-                "    {who:<7} {:>11.3}   {:.3} CPU-s/GB   {:.3} GB/s   p50 {:.0} us   p99 {:.0} us",
-                of(which, |s| s.rate),
-                of(which, |s| s.cpu_per_gb),
-                of(which, |s| s.gb_per_second),
-                1e6 * of(which, |s| s.p50),
-                1e6 * of(which, |s| s.p99),
+                "    {name:<7} {:>11.3}   {:.3} CPU-s/GB   {:.3} GB/s   p50 {:.0} us   p99 {:.0} us",
+                of(|s| Some(s.rate)),
+                of(|s| Some(s.cpu_per_gb)),
+                of(|s| Some(s.gb_per_second)),
+                1e6 * of(|s| Some(s.p50)),
+                1e6 * of(|s| Some(s.p99)),
             );
         }
     }
@@ -61,7 +86,7 @@ impl Figure {
 pub(super) fn heading(options: &Options) {
     let congestion = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
     println!(
-        "broker and floor in turn on core 0, load on core 1; {} pairs of {:?}, median (least..most) of the pairs' ratios; disk driver {}, congestion control {}",
+        "servers in turn on core 0, load on core 1; {} rounds of {:?}, median (least..most) of their ratios; disk driver {}, congestion control {}",
         options.rounds,
         options.round,
         options.disk,
@@ -69,7 +94,7 @@ pub(super) fn heading(options: &Options) {
     );
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }

@@ -22,6 +22,9 @@ pub(super) struct Args {
     /// Only figures whose name contains this.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// Measures Apache Kafka too: a directory with its jars, as Maven copies them. Needs java.
+    #[arg(long, value_name = "DIR")]
+    kafka: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -32,11 +35,11 @@ pub(super) struct FloorArgs {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let Args { data, rounds, seconds, disk, only } = args;
+    let Args { data, rounds, seconds, disk, only, kafka } = args;
     if data.exists() {
         return Err(Failure::usage(format!("{} is there already: name a directory to be made", data.display())));
     }
-    bench::run(&Options { data, rounds, round: Duration::from_secs(seconds), disk, only })
+    bench::run(&Options { data, rounds, round: Duration::from_secs(seconds), disk, only, kafka })
         .map_err(|error| Failure::failed(format!("the measurement broke off: {error}")))
 }
 

@@ -92,6 +92,11 @@ pub(super) fn heading(options: &Options) {
         options.disk,
         congestion.trim(),
     );
+    if congestion.trim() == "bbr" {
+        println!(
+            "bbr paces what it sends, on loopback too: for figures of fetches set net.ipv4.tcp_congestion_control to cubic"
+        );
+    }
 }
 
 pub(super) fn median(mut values: Vec<f64>) -> f64 {

@@ -9,7 +9,7 @@ use super::index::Index;
 use super::logs::Logs;
 use super::names::{INDEX, LOG, TIMEINDEX, path};
 use super::scan::Scan;
-use super::segment::{Log, LogRef};
+use super::segment::{Ended, Log, LogRef};
 use crate::host::Disk;
 use bytes::Bytes;
 use klamm_core::ids::{LogId, Offset};
@@ -170,7 +170,7 @@ impl<D: Disk> Logs<D> {
         max_bytes: u32,
     ) -> io::Result<Lease<D::File>> {
         let mut loan = Loan::new(max_bytes);
-        let result = self.through_files(log, &mut loan, from, upto).await;
+        let result = self.through_files(log, &mut loan, generation, from, upto).await;
         let mut log = log.borrow_mut();
         if log.generation != generation {
             return Ok(Loan::new(0).lease);
@@ -189,6 +189,7 @@ impl<D: Disk> Logs<D> {
         &self,
         log: &LogRef<D::File>,
         loan: &mut Loan<D::File>,
+        generation: u64,
         mut from: Offset,
         upto: Offset,
     ) -> io::Result<()> {
@@ -208,6 +209,10 @@ impl<D: Disk> Logs<D> {
             self.indexed(log, base, &file).await?;
             let Some(span) = self.span(log, base, &file, from, limit, loan).await? else { return Ok(()) };
             loan.lend_file(base, file, &span);
+            {
+                let mut log = log.borrow_mut();
+                log.ended = Some(Ended { base, next: span.next, at: span.end, generation });
+            }
             if span.end < whole && span.next < limit {
                 return Ok(());
             }
@@ -230,7 +235,11 @@ impl<D: Disk> Logs<D> {
             let log = log.borrow();
             // Gone under a new generation, perhaps: then this lease will be an empty one.
             let Some((segment, next)) = log.holding(base).filter(|(s, _)| s.base == base) else { return Ok(None) };
-            let floor = segment.index.as_ref().map_or(0, |i| i.floor(from));
+            let here = |ended: &Ended| (ended.base, ended.next, ended.generation) == (base, from, log.generation);
+            let floor = match log.ended.filter(here) {
+                Some(ended) => ended.at,
+                None => segment.index.as_ref().map_or(0, |i| i.floor(from)),
+            };
             (floor, segment.bytes, next, path(&log.folder, base, LOG))
         };
         let mut scan = Scan::new(self.disk(), file.clone(), floor, bytes, STEP);

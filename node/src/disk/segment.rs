@@ -105,6 +105,16 @@ impl<F> Segment<F> {
     }
 }
 
+/// The end of a lease: the batch that begins with `next` stands at `at` of a segment's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) base: Offset,
+    pub(super) next: Offset,
+    pub(super) at: u64,
+    /// It says nothing in another one.
+    pub(super) generation: u64,
+}
+
 /// One log of this shard.
 #[derive(Debug)]
 pub(super) struct Log<F> {
@@ -138,6 +148,8 @@ pub(super) struct Log<F> {
     pub(super) chore: Option<Chore>,
     /// Why it takes no change any more.
     pub(super) dead: Option<String>,
+    /// Where the last lease from files ended: a reader in sequence begins there.
+    pub(super) ended: Option<Ended>,
     /// Counts truncations, trims and the removal: a lease that meets another one than it began with gives nothing.
     pub(super) generation: u64,
 }
@@ -163,6 +175,7 @@ impl<F> Log<F> {
             flight: None,
             chore: None,
             dead: None,
+            ended: None,
             generation: 0,
         }
     }

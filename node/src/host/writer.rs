@@ -133,6 +133,10 @@ where
     D: Disk,
     C: Clock,
 {
+    let mixed = pieces.len() > 1 && pieces.iter().any(|piece| matches!(piece, Piece::File { .. }));
+    if mixed {
+        writer.hold(true);
+    }
     let mut all = Sent::default();
     while let Some(piece) = pieces.front() {
         match piece {
@@ -154,8 +158,11 @@ where
                         return Err(ends_early());
                     }
                     all.by_sendfile += sent;
+                    let done = sent == *len as usize;
                     advance(pieces, sent);
-                    yield_now().await;
+                    if !done {
+                        yield_now().await;
+                    }
                 } else {
                     let step = READ_STEP.min(*len) as usize;
                     let bytes = Box::pin(disk.read(file, *at, step)).await?;
@@ -167,6 +174,9 @@ where
                 }
             }
         }
+    }
+    if mixed {
+        writer.hold(false);
     }
     writer.flush().await?;
     Ok(all)

@@ -110,6 +110,11 @@ impl Writer for TcpWriter {
         stream.async_io(Interest::WRITABLE, send).await
     }
 
+    fn hold(&mut self, more: bool) {
+        // A socket that refuses sends more, and smaller, segments.
+        let _ = sockopt::set_tcp_cork(self.half.as_ref(), more);
+    }
+
     fn abort(&mut self) {
         // With a linger of zero, closing drops what is queued and resets. A socket that refuses is closed all the same.
         let _ = self.half.as_ref().set_zero_linger();

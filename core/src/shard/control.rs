@@ -4,6 +4,7 @@
 //! every shard's image has the registration → unfenced. Committed records are published to all shards in order; an
 //! admin answer leaves when every shard has them.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
@@ -97,10 +98,9 @@ impl Shard {
         let segment_bytes = self.configs(None).segment_bytes();
         let Some(control) = &mut self.control else { return };
         let keeping = crate::replica::Keeping::internal(segment_bytes);
-        let replica = self
-            .replicas
-            .entry(LogId::METADATA)
-            .or_insert_with(|| Replica::new(Log::create(LogId::METADATA, "__cluster_metadata", step.out), keeping));
+        let replica = self.replicas.entry(LogId::METADATA).or_insert_with(|| {
+            Box::new(Replica::new(Log::create(LogId::METADATA, "__cluster_metadata", step.out), keeping))
+        });
         if let Some(reason) = replica.log().offline() {
             return step.out.push(Effect::Halt { reason: reason.into() });
         }

@@ -14,6 +14,7 @@ mod place;
 mod retain;
 mod waits;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
@@ -75,9 +76,10 @@ pub struct Shard {
     image_at: Offset,
     /// Whether this life of the broker is registered and unfenced in the image.
     in_service: bool,
-    replicas: BTreeMap<LogId, Replica>,
+    /// Boxed: the nodes of the map are half empty, and a replica is large.
+    replicas: BTreeMap<LogId, Box<Replica>>,
     /// Those of topics that are no more, until the disk has let go of their logs.
-    removing: BTreeMap<LogId, Replica>,
+    removing: BTreeMap<LogId, Box<Replica>>,
     sessions: BTreeMap<ConnectionId, Session>,
     fetch_sessions: FetchSessions,
     /// When logs are next looked through for what they no longer keep; none of them has a limit when there is no such
@@ -177,7 +179,7 @@ impl Shard {
 
     /// The replicas of this shard, for tests and oracles.
     pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
-        self.replicas.values()
+        self.replicas.values().map(|replica| &**replica)
     }
 
     /// The metadata that this shard acts on.
@@ -214,7 +216,7 @@ impl Shard {
                 Log::refused(log, reason)
             }
         };
-        let before = self.replicas.insert(log, Replica::new(kept, self.keeping(log)));
+        let before = self.replicas.insert(log, Box::new(Replica::new(kept, self.keeping(log))));
         assert!(before.is_none(), "{log} was recovered twice");
     }
 
@@ -307,7 +309,7 @@ impl Shard {
         let is_placed = partition.directory_of(me) == Some(self.config.directory);
         if !self.replicas.contains_key(&log) {
             let made = if is_placed { self.lost(log, name, step) } else { Log::create(log, name, step.out) };
-            self.replicas.insert(log, Replica::new(made, keeping));
+            self.replicas.insert(log, Box::new(Replica::new(made, keeping)));
         }
         let replica = self.replicas.get_mut(&log).expect("made above");
         replica.keep(keeping);

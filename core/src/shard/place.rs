@@ -77,7 +77,7 @@ impl Shard {
     /// as such: its logs are removed.
     pub(super) fn set_strays_aside(&mut self, step: &mut Step<'_>) {
         let is_stray = |r: &&Replica| r.id() != LogId::METADATA && self.image.partition(r.id()).is_none();
-        let strays = self.replicas.values().filter(|r| r.log().is_removable()).filter(is_stray);
+        let strays = self.replicas().filter(|r| r.log().is_removable()).filter(is_stray);
         for log in strays.map(Replica::id).collect::<Vec<LogId>>() {
             let Some(mut replica) = self.replicas.remove(&log) else { continue };
             let reason =

@@ -7,7 +7,7 @@ use super::waits::{DeleteWait, Wait};
 use super::{Origin, Shard, Step};
 use crate::effect::{Answer, DeletePart, DescribePart, Description, EpochPart};
 use crate::ids::{LeaderEpoch, LogId, Offset};
-use crate::replica::{Replica, WaitId};
+use crate::replica::WaitId;
 use crate::wire::error;
 
 impl Shard {
@@ -117,7 +117,7 @@ impl Shard {
 
     /// A log's start may have moved.
     pub(super) fn started_later(&mut self, log: LogId, step: &mut Step<'_>) {
-        let due = self.replicas.get_mut(&log).map(Replica::started_later).unwrap_or_default();
+        let due = self.replicas.get_mut(&log).map(|replica| replica.started_later()).unwrap_or_default();
         self.wake_all(due, step);
     }
 }

@@ -128,12 +128,14 @@ pub(super) struct Reading {
 
 /// Asking for the file's length costs as much as reading so many bytes.
 const SHORT_READ: usize = 16 << 10;
+/// No file reaches as far; the kernel refuses positions that are no `off_t`.
+const FAR: u64 = 1 << 62;
 
 impl Reading {
     /// Its buffer is no longer than what the file holds past `at`, unless it is short anyway.
     pub(super) fn new(file: File, at: u64, len: usize) -> io::Result<Reading> {
         let held = match len {
-            ..=SHORT_READ => len,
+            ..=SHORT_READ if at <= FAR => len,
             _ => usize::try_from(length(&file)?.saturating_sub(at)).unwrap_or(usize::MAX),
         };
         Ok(Reading { file, at, buffer: vec![0; len.min(held)], filled: 0 })

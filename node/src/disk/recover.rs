@@ -131,6 +131,7 @@ impl<D: Disk> Logs<D> {
         let torn_bytes = scanned.iter().map(|s| s.torn).sum();
         let closed = marks.closed.filter(|_| marks.flushed == state.at && marks.cut.is_none());
         let first = scanned.first().map_or(state.at, |s| s.below.at);
+        log.segments.reserve_exact(scanned.len()); // Mostly one, and there may be many logs.
         for (segment, summary) in scanned.into_iter().zip(&state.segments[log.segments.len()..]) {
             if segment.below.at > first {
                 // Its roll was cut short; what is below it is durable by now.

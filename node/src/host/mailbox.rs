@@ -8,6 +8,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use tokio::sync::Notify;
 
+/// Room for so many inputs is kept while there are none; recovery brings one for each log.
+const KEPT: usize = 1_024;
+
 /// The queue of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
@@ -24,7 +27,12 @@ impl Mailbox {
 
     /// Takes the oldest input.
     pub(super) fn take(&self) -> Option<Input> {
-        self.inputs.borrow_mut().pop_front()
+        let mut inputs = self.inputs.borrow_mut();
+        let oldest = inputs.pop_front();
+        if oldest.is_none() && inputs.capacity() > KEPT {
+            inputs.shrink_to(KEPT);
+        }
+        oldest
     }
 
     /// Whether there is nothing to take.

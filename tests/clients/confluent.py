@@ -132,7 +132,7 @@ class Client:
             return " ".join(str(listed[place].result(30).offset) for place in asked)
 
         told.append(f"default {config().value}")
-        alter("5000", AlterConfigOpType.SET)
+        alter("1000000000000", AlterConfigOpType.SET)
         told.append(f"altered {config().value} {config().source}")
         alter(None, AlterConfigOpType.DELETE)
         told.append(f"reset {config().value}")

@@ -127,7 +127,7 @@ class Client:
             admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": change})])
 
         told.append(f"default {configs()['value']}")
-        alter("5000")
+        alter("1000000000000")
         told.append(f"altered {configs()['value']} {ConfigSourceType.build_from(configs()['config_source']).value}")
         alter((AlterConfigOp.DELETE, None))
         told.append(f"reset {configs()['value']}")

@@ -265,8 +265,8 @@ func administer(ctx context.Context, address, topic, out string) error {
 	}
 	found, err := config()
 	fmt.Fprintf(&text, "default %s\n", found.MaybeValue())
-	five := "5000"
-	err = errors.Join(err, alter(kadm.AlterConfig{Op: kadm.SetConfig, Value: &five}))
+	long := "1000000000000"
+	err = errors.Join(err, alter(kadm.AlterConfig{Op: kadm.SetConfig, Value: &long}))
 	found, more := config()
 	fmt.Fprintf(&text, "altered %s %d\n", found.MaybeValue(), int8(found.Source))
 	err = errors.Join(err, more, alter(kadm.AlterConfig{Op: kadm.DeleteConfig}))

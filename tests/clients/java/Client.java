@@ -190,7 +190,7 @@ public final class Client {
         TopicPartition first = new TopicPartition(topic, 0);
         try (Admin admin = Admin.create(config(Map.of())); PrintStream to = printer(out)) {
             to.println("default " + retention(admin, resource).value());
-            alter(admin, resource, "5000", AlterConfigOp.OpType.SET);
+            alter(admin, resource, "1000000000000", AlterConfigOp.OpType.SET);
             ConfigEntry altered = retention(admin, resource);
             boolean topics = altered.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG;
             to.println("altered " + altered.value() + " " + (topics ? 1 : altered.source()));

@@ -157,7 +157,7 @@ class Client {
       const alter = configEntries => admin.alterConfigs({ resources: [{ ...resource, configEntries }] })
       const three = found => found.sort((a, b) => a.partition - b.partition).slice(0, 3)
       told.push(`default ${(await config()).configValue}`)
-      await alter([{ name: 'retention.ms', value: '5000' }])
+      await alter([{ name: 'retention.ms', value: '1000000000000' }])
       const { configValue, configSource } = await config()
       told.push(`altered ${configValue} ${configSource}`)
       await alter([])

@@ -4,8 +4,8 @@
 //! to it (answers, leases, credits) is dropped with it. A client that has only stopped asking, as a half-closed socket
 //! says, still gets its answers first. Knows no API.
 
-use super::admission::{Admission, Credit};
-use super::frame::{FrameError, Frames, SpareBlock};
+use super::admission::{Admission, Arriving, Credit, Room};
+use super::frame::{Arrived, FrameError, Frames, SpareBlock};
 use super::lease::Resolving;
 use super::limits::{Limits, Place};
 use super::mailbox::Mailbox;
@@ -13,6 +13,7 @@ use super::report::Counters;
 use super::writer::{self, Reply, Slot};
 use super::{Clock, Disk, Reader, Writer};
 use crate::disk::logs::WeakLogs;
+use bytes::Bytes;
 use klamm_core::effect::Input;
 use klamm_core::ids::{ConnectionId, Instant};
 use klamm_core::wire::{Refusal, Response, decode_request};
@@ -24,10 +25,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 /// How long the rest of a frame may take once its first byte is there.
 pub const FRAME_DEADLINE_MS: i64 = 60_000;
+/// How long the rest of a long frame may take that others wait for, because the shard's room for such frames is full.
+pub const HURRY_MS: i64 = 10_000;
 /// How long the answers to a client that has half-closed its connection, or left, may take.
 pub const HALF_CLOSED_DEADLINE_MS: i64 = 30_000;
 
@@ -37,7 +40,7 @@ pub(super) struct Shared<D: Disk, C> {
     pub(super) clock: C,
     pub(super) mailbox: Mailbox,
     pub(super) spare: Rc<SpareBlock>,
-    pub(super) room: Rc<Semaphore>,
+    pub(super) room: Rc<Room>,
     pub(super) limits: Limits,
     pub(super) counters: Counters,
     pub(super) logs: RefCell<WeakLogs<D>>,
@@ -80,7 +83,7 @@ struct Asked {
 }
 
 impl<F> Link<F> {
-    pub(super) fn new(room: &Rc<Semaphore>, place: Option<Place>, now: Instant) -> Link<F> {
+    pub(super) fn new(room: &Rc<Room>, place: Option<Place>, now: Instant) -> Link<F> {
         Link {
             asked: RefCell::default(),
             slots: RefCell::default(),
@@ -250,8 +253,14 @@ where
             let most = shared.limits.max_frame;
             return Err(End::Refused(format!("a frame of {len} bytes, more than socket.request.max.bytes={most}")));
         }
-        let credit = link.admission.admit(len).await;
-        let frame = in_time(&shared.clock, FRAME_DEADLINE_MS, frames.body(len)).await?;
+        let mut credit = link.admission.announce(len).await;
+        let frame = if Frames::<R>::is_long(len) {
+            // Boxed: a connection at rest has no room for it.
+            Box::pin(arrive(&mut frames, len, credit.arriving(), &shared.clock)).await?
+        } else {
+            in_time(&shared.clock, FRAME_DEADLINE_MS, frames.short(len)).await?
+        };
+        credit.admit().await;
         shared.counters.received(len);
         shared.look();
         let incoming = decode_request(frame).map_err(|refusal| End::Refused(in_words(refusal)))?;
@@ -270,6 +279,27 @@ where
     Err(end)
 }
 
+/// The bytes of a long frame. Waiting for the shard's room is not the peer's fault.
+async fn arrive<R, C>(frames: &mut Frames<R>, len: usize, mut arriving: Arriving, clock: &C) -> io::Result<Bytes>
+where
+    R: Reader,
+    C: Clock,
+{
+    let mut end = clock.now().monotonic.plus_ms(FRAME_DEADLINE_MS);
+    frames.long(len);
+    loop {
+        let more = frames.more(len, |arrived| arriving.try_hold(arrived));
+        let arrived = match by(clock, || end, more).await? {
+            Arrived::Whole(frame) => return Ok(frame),
+            Arrived::Part(arrived) => arrived,
+        };
+        let from = clock.now().monotonic;
+        arriving.hold(arrived).await;
+        let now = clock.now().monotonic;
+        end = if arriving.has_turn() { now.plus_ms(HURRY_MS) } else { Instant(end.0 + (now.0 - from.0)) };
+    }
+}
+
 fn in_words(refusal: Refusal) -> String {
     match refusal {
         Refusal::Malformed(what) => format!("a malformed request: {what}"),
@@ -278,7 +308,20 @@ fn in_words(refusal: Refusal) -> String {
 }
 
 /// `work`, unless it takes longer than `ms`.
-pub(super) async fn in_time<C, T, E>(clock: &C, ms: i64, work: impl Future<Output = Result<T, E>>) -> Result<T, E>
+pub(super) fn in_time<C, T, E>(
+    clock: &C,
+    ms: i64,
+    work: impl Future<Output = Result<T, E>>,
+) -> impl Future<Output = Result<T, E>>
+where
+    C: Clock,
+    E: From<io::Error>,
+{
+    by(clock, move || clock.now().monotonic.plus_ms(ms), work)
+}
+
+/// `work`, unless it is not done by then.
+async fn by<C, T, E>(clock: &C, end: impl FnOnce() -> Instant, work: impl Future<Output = Result<T, E>>) -> Result<T, E>
 where
     C: Clock,
     E: From<io::Error>,
@@ -286,8 +329,8 @@ where
     tokio::select! { biased;
         done = work => done,
         // Begun, and given room, only if the work has to wait.
-        () = async { Box::pin(clock.sleep_until(clock.now().monotonic.plus_ms(ms))).await } => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("the peer stood still for {ms} ms")).into())
+        () = async { Box::pin(clock.sleep_until(end())).await } => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the peer stood still for too long").into())
         }
     }
 }
@@ -390,7 +433,7 @@ mod tests {
             clock: TestClock { hurries },
             mailbox: Mailbox::default(),
             spare: Rc::default(),
-            room: Admission::shard(),
+            room: Room::of_shard(),
             limits: Limits::default(),
             counters: Counters::default(),
             logs: RefCell::default(),

@@ -49,6 +49,14 @@ impl From<io::Error> for FrameError {
     }
 }
 
+/// How much of a long frame is there.
+pub(super) enum Arrived {
+    /// So many bytes.
+    Part(usize),
+    /// All of it.
+    Whole(Bytes),
+}
+
 /// The block that the next connection with something to say reads into.
 #[derive(Default)]
 pub(super) struct SpareBlock(Cell<BytesMut>);
@@ -118,14 +126,15 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         check(*prefix).map_err(FrameError::Refused)
     }
 
-    /// The bytes of the frame whose length was given.
-    pub(super) async fn body(&mut self, len: usize) -> io::Result<Bytes> {
-        let whole = PREFIX + len;
-        self.expects_long = whole > BLOCK;
-        if self.expects_long { self.long(whole).await } else { self.short(whole).await }
+    /// Whether a frame of this length arrives piece by piece ([`Frames::long`]), or by [`Frames::short`].
+    pub(super) fn is_long(len: usize) -> bool {
+        PREFIX + len > BLOCK
     }
 
-    async fn short(&mut self, whole: usize) -> io::Result<Bytes> {
+    /// The bytes of a short frame, whose length was given.
+    pub(super) async fn short(&mut self, len: usize) -> io::Result<Bytes> {
+        self.expects_long = false;
+        let whole = PREFIX + len;
         if self.buffer.capacity() < whole && !self.buffer.try_reclaim(whole - self.buffer.len()) {
             self.move_to(self.spare.take(whole));
         }
@@ -133,7 +142,6 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             self.read(usize::MAX).await?;
         }
         self.buffer.advance(PREFIX);
-        let len = whole - PREFIX;
         if whole > COPIED {
             return Ok(self.buffer.split_to(len).freeze());
         }
@@ -142,22 +150,33 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         Ok(frame)
     }
 
-    async fn long(&mut self, whole: usize) -> io::Result<Bytes> {
-        let ahead = whole + PREFIX;
+    /// Begins to read a long frame, whose length was given.
+    pub(super) fn long(&mut self, len: usize) {
+        self.expects_long = true;
+        let ahead = PREFIX + len + PREFIX;
         self.move_to(BytesMut::with_capacity(ahead.min(self.longest.clamp(UNPROVEN, PROVEN))));
+    }
+
+    /// Reads on in a long frame until it is there, or `hold` is told how many bytes are and wants no more for now.
+    pub(super) async fn more(&mut self, len: usize, mut hold: impl FnMut(usize) -> bool) -> io::Result<Arrived> {
+        let whole = PREFIX + len;
+        let ahead = whole + PREFIX;
         while self.buffer.len() < whole {
             let arrived = self.buffer.len();
             if arrived == self.buffer.capacity() {
                 self.buffer.reserve(arrived.min(ahead - arrived));
             }
             self.read(ahead - arrived).await?;
+            if !hold(self.buffer.len()) {
+                return Ok(Arrived::Part(self.buffer.len()));
+            }
         }
         self.longest = self.longest.max(ahead);
         let rest = BytesMut::from(&self.buffer[whole..]);
         let mut frame = mem::replace(&mut self.buffer, rest);
         frame.truncate(whole);
         frame.advance(PREFIX);
-        Ok(frame.freeze())
+        Ok(Arrived::Whole(frame.freeze()))
     }
 
     /// Goes on in an empty buffer.
@@ -224,11 +243,24 @@ mod tests {
         prefix.into_iter().chain((0..len).map(|at| (at as u8) ^ (at >> 8) as u8 ^ salt)).collect()
     }
 
+    async fn body(frames: &mut Frames<Chunks>, len: usize) -> io::Result<Bytes> {
+        if !Frames::<Chunks>::is_long(len) {
+            return frames.short(len).await;
+        }
+        frames.long(len);
+        // Told to stop after each read.
+        loop {
+            if let Arrived::Whole(frame) = frames.more(len, |_| false).await? {
+                return Ok(frame);
+            }
+        }
+    }
+
     async fn read_all(frames: &mut Frames<Chunks>) -> Result<Vec<Bytes>, FrameError> {
         let mut all = Vec::new();
         while frames.wait().await? {
             let len = frames.length().await?;
-            all.push(frames.body(len).await?);
+            all.push(body(frames, len).await?);
         }
         Ok(all)
     }
@@ -295,7 +327,7 @@ mod tests {
             assert!(frames.wait().await.unwrap());
             let len = frames.length().await.unwrap();
             assert!(salt == 0 || frames.buffer.len() == PREFIX, "only the length of the next frame was read ahead");
-            let body = frames.body(len).await.unwrap();
+            let body = body(&mut frames, len).await.unwrap();
             assert_eq!(body, frame(65_700, salt)[4..]);
         }
     }
@@ -308,7 +340,7 @@ mod tests {
         assert!(frames.wait().await.unwrap());
         let len = frames.length().await.unwrap();
         assert_eq!(len, MAX_FRAME);
-        assert_eq!(frames.body(len).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(body(&mut frames, len).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(frames.buffer.capacity() <= 2 * UNPROVEN, "{} bytes for 100", frames.buffer.capacity());
     }
 
@@ -318,7 +350,7 @@ mod tests {
         for _ in 0..2 {
             assert!(frames.wait().await.unwrap());
             let len = frames.length().await.unwrap();
-            frames.body(len).await.unwrap();
+            body(&mut frames, len).await.unwrap();
         }
         assert!(!frames.wait().await.unwrap());
         assert_eq!(frames.buffer.capacity(), 0);

@@ -19,8 +19,8 @@ mod net;
 mod report;
 mod writer;
 
-pub use admission::{BYTES_PER_CONNECTION, BYTES_PER_SHARD, REQUESTS_PER_CONNECTION};
-pub use connection::{FRAME_DEADLINE_MS, HALF_CLOSED_DEADLINE_MS};
+pub use admission::{BYTES_PER_CONNECTION, BYTES_PER_SHARD, REQUESTS_PER_CONNECTION, UNFINISHED_PER_SHARD};
+pub use connection::{FRAME_DEADLINE_MS, HALF_CLOSED_DEADLINE_MS, HURRY_MS};
 pub use disk::{Completion, Disk, Op, Outcome};
 pub use frame::MAX_FRAME;
 pub use limits::Limits;
@@ -30,7 +30,7 @@ pub use report::{Report, Traffic};
 pub use writer::{Sent, WRITE_DEADLINE_MS, send};
 
 use crate::disk::logs::{Logs, Options};
-use admission::Admission;
+use admission::Room;
 use connection::{Link, Shared};
 use klamm_core::effect::{Answer, Config, Effect, Input, Range};
 use klamm_core::ids::{ConnectionId, Correlation, Instant, Now, ShardIndex};
@@ -103,7 +103,7 @@ pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<(
         clock,
         mailbox: Mailbox::default(),
         spare: Rc::default(),
-        room: Admission::shard(),
+        room: Room::of_shard(),
         limits,
         counters: Counters::default(),
         logs: RefCell::default(),

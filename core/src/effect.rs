@@ -433,6 +433,8 @@ pub struct ProduceResult {
     pub log_start_offset: Offset,
     /// Why it was refused, for a person.
     pub message: Option<String>,
+    /// The records that are to blame, by their index in the batch.
+    pub bad_records: Vec<i32>,
 }
 
 /// One partition of a fetch request.

@@ -24,22 +24,24 @@ pub(super) fn create(image: &Image, cx: &mut Cx<'_>, request: &CreateTopicsReque
     for topic in &request.topics {
         *times.entry(&topic.name).or_default() += 1;
     }
-    let mut created: BTreeMap<String, &str> = BTreeMap::new();
+    let mut names: BTreeMap<String, &str> = image.topics().map(|(name, _)| (collision_key(name), name)).collect();
     let mut records = Vec::new();
     let mut response = CreateTopicsResponse::default();
     let mut partitions_left = MAX_PARTITIONS;
     for topic in &request.topics {
-        let twice = times.get(topic.name.as_str()).is_some_and(|n| *n > 1);
-        if twice && response.topics.iter().any(|t| t.name == topic.name) {
-            continue;
-        }
+        let twice = match times.get_mut(topic.name.as_str()) {
+            // Answered the first time.
+            Some(0) => continue,
+            Some(n) => core::mem::take(n) > 1,
+            None => false,
+        };
         let outcome = if twice {
             Err((error::INVALID_REQUEST, "The topic is named more than once in the request.".to_string()))
         } else {
-            check_name(image, &created, &topic.name).and_then(|()| plan(image, cx, topic, &mut partitions_left))
+            check_name(image, &names, &topic.name).and_then(|()| plan(image, cx, topic, &mut partitions_left))
         };
         response.topics.push(result(image, cx, topic, outcome, request.validate_only, &mut records));
-        created.insert(collision_key(&topic.name), &topic.name);
+        names.entry(collision_key(&topic.name)).or_insert(&topic.name);
     }
     (records, response.into())
 }
@@ -49,7 +51,7 @@ fn collision_key(name: &str) -> String {
     name.replace('.', "_")
 }
 
-fn check_name(image: &Image, created: &BTreeMap<String, &str>, name: &str) -> Result<(), Refused> {
+fn check_name(image: &Image, names: &BTreeMap<String, &str>, name: &str) -> Result<(), Refused> {
     if !valid_topic_name(name) {
         let why = "A topic name is 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither '.' nor '..'.";
         return Err((error::INVALID_TOPIC_EXCEPTION, why.to_string()));
@@ -60,9 +62,7 @@ fn check_name(image: &Image, created: &BTreeMap<String, &str>, name: &str) -> Re
     if image.topic(name).is_some() {
         return Err((error::TOPIC_ALREADY_EXISTS, format!("Topic '{name}' already exists.")));
     }
-    let key = collision_key(name);
-    let other = image.topics().map(|(n, _)| n).find(|n| collision_key(n) == key).or_else(|| created.get(&key).copied());
-    match other {
+    match names.get(&collision_key(name)) {
         Some(other) => Err((
             error::INVALID_TOPIC_EXCEPTION,
             format!("Topic '{name}' collides with '{other}': '.' and '_' count as one."),

@@ -5,9 +5,11 @@
 //! without a producer id; with CORRUPT_MESSAGE: a codec that does not exist. Timestamps are the topic's business:
 //! [`Batch::timed`] (KIP-32, KIP-937).
 
+use alloc::vec;
+use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::read::take_record;
+use super::read::{records, take_record};
 use super::{
     CHECKED_FROM, Codec, Corrupt, HEADER_BYTES, Header, LEAST_LENGTH, LENGTH_PREFIX_BYTES, LOG_APPEND_TIME_BIT, MAGIC,
     MAGIC_AT,
@@ -36,12 +38,14 @@ const LEAST_LENGTH_OF_ANY_FORMAT: i32 = 14;
 const CLIENT_BITS: i16 = 0b1_0111;
 
 /// Why a client's batch is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
     /// Kafka's error code.
     pub code: i16,
     /// For a person.
     pub reason: &'static str,
+    /// The records that are to blame, by their index in the batch (KIP-467); none where it is the batch itself.
+    pub records: Vec<i32>,
 }
 
 /// What a topic and a request allow.
@@ -88,7 +92,7 @@ impl Batch {
             None => return Err(corrupt("the codec does not exist")),
             Some(Codec::Zstd) if !limits.zstd => {
                 let reason = "this version of the request cannot carry zstd";
-                return Err(Invalid { code: UNSUPPORTED_COMPRESSION_TYPE, reason });
+                return Err(refused(UNSUPPORTED_COMPRESSION_TYPE, reason));
             }
             Some(Codec::None | Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd) => {}
         }
@@ -96,7 +100,7 @@ impl Batch {
             return Err(invalid("the base offset is not 0"));
         }
         if bytes.len() as u64 > u64::from(limits.max_message_bytes) {
-            return Err(Invalid { code: MESSAGE_TOO_LARGE, reason: "the batch is larger than max.message.bytes" });
+            return Err(refused(MESSAGE_TOO_LARGE, "the batch is larger than max.message.bytes"));
         }
         let mut batch = Batch::of(header, bytes);
         if !batch.crc_holds(crc) {
@@ -136,14 +140,25 @@ impl Batch {
             return Ok(self.restamped(now, LOG_APPEND_TIME_BIT, crc));
         };
         let (oldest, newest) = self.span;
-        let refused = |reason| Err(Invalid { code: INVALID_TIMESTAMP, reason });
-        if oldest != NO_TIMESTAMP && now.0.saturating_sub(oldest.0) > before_max_ms {
+        let too_old = |at: Timestamp| at != NO_TIMESTAMP && now.0.saturating_sub(at.0) > before_max_ms;
+        let too_new = |at: Timestamp| at != NO_TIMESTAMP && at.0.saturating_sub(now.0) > after_max_ms;
+        let refused = |reason| {
+            let records = self.records_with(|at| too_old(at) || too_new(at));
+            Err(Invalid { code: INVALID_TIMESTAMP, reason, records })
+        };
+        if too_old(oldest) {
             return refused("a record is older than message.timestamp.before.max.ms allows");
         }
-        if newest != NO_TIMESTAMP && newest.0.saturating_sub(now.0) > after_max_ms {
+        if too_new(newest) {
             return refused("a record is further ahead than message.timestamp.after.max.ms allows");
         }
         Ok(if newest == self.header.max_timestamp { self } else { self.restamped(newest, 0, crc) })
+    }
+
+    /// The indexes of the records with such a timestamp; none where they are compressed.
+    fn records_with(&self, bad: impl Fn(Timestamp) -> bool) -> Vec<i32> {
+        let records = (0..).zip(records(&self.bytes).map_while(Result::ok));
+        records.filter(|(_, record)| bad(record.timestamp)).map(|(index, _)| index).collect()
     }
 
     /// A copy with another largest timestamp and more attributes, and the checksum of that.
@@ -194,12 +209,13 @@ impl Batch {
         }
         let (mut oldest, mut newest) = (None, NO_TIMESTAMP.0);
         for index in 0..self.header.count {
-            let record = take_record(&mut rest).map_err(|Corrupt(reason)| invalid(reason))?;
+            let bad = |reason| Invalid { records: vec![index], ..invalid(reason) };
+            let record = take_record(&mut rest).map_err(|Corrupt(reason)| bad(reason))?;
             if record.attributes != 0 {
-                return Err(invalid("a record has attributes"));
+                return Err(bad("a record has attributes"));
             }
             if record.offset_delta != index {
-                return Err(invalid("the records' offset deltas do not count up from 0"));
+                return Err(bad("the records' offset deltas do not count up from 0"));
             }
             let timestamp = self.header.base_timestamp.0.wrapping_add(record.timestamp_delta);
             if timestamp != NO_TIMESTAMP.0 {
@@ -222,7 +238,7 @@ impl Header {
             return Err(invalid("clients do not write control records"));
         }
         if self.attributes & LOG_APPEND_TIME_BIT != 0 {
-            return Err(Invalid { code: INVALID_TIMESTAMP, reason: "clients do not set the log append time" });
+            return Err(refused(INVALID_TIMESTAMP, "clients do not set the log append time"));
         }
         if self.attributes & !CLIENT_BITS != 0 {
             return Err(invalid("an attribute bit that clients do not set"));
@@ -268,11 +284,15 @@ fn shape(bytes: &[u8]) -> Result<Header, Invalid> {
 }
 
 fn invalid(reason: &'static str) -> Invalid {
-    Invalid { code: INVALID_RECORD, reason }
+    refused(INVALID_RECORD, reason)
 }
 
 fn corrupt(reason: &'static str) -> Invalid {
-    Invalid { code: CORRUPT_MESSAGE, reason }
+    refused(CORRUPT_MESSAGE, reason)
+}
+
+fn refused(code: i16, reason: &'static str) -> Invalid {
+    Invalid { code, reason, records: Vec::new() }
 }
 
 /// Walks batches that stand back to back, as a fetch answer or a segment has them. The last one may be cut: it is left

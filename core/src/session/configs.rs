@@ -45,7 +45,8 @@ pub fn describe(
     broker: BrokerId,
     file: &Configs,
 ) -> DescribeConfigsResponse {
-    let describe = |resource: &DescribeConfigsResource| {
+    let mut named = BTreeSet::new();
+    let results = request.resources.iter().map(|resource| {
         let wanted = Wanted {
             keys: resource.configuration_keys.as_deref(),
             synonyms: request.include_synonyms,
@@ -56,14 +57,21 @@ pub fn describe(
             resource_name: resource.resource_name.clone(),
             ..DescribeConfigsResult::default()
         };
-        match one(image, resource, wanted, broker, file) {
+        let again = !named.insert((resource.resource_type, &resource.resource_name));
+        let described = if again { Err(named_before()) } else { one(image, resource, wanted, broker, file) };
+        match described {
             Ok(configs) => result.configs = configs,
             Err((code, why)) => (result.error_code, result.error_message) = (code, Some(why)),
         }
         result
-    };
-    let results = request.resources.iter().map(describe).collect();
+    });
+    let results = results.collect();
     DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() }
+}
+
+/// Answers are long: one each.
+fn named_before() -> (i16, String) {
+    (error::INVALID_REQUEST, "The resource is named more than once in the request.".to_string())
 }
 
 fn one(

@@ -1,7 +1,7 @@
 //! A client request that is answered from several places: its parts go to the shards that own the logs, its answer is
 //! put together here, in the request's order.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -12,14 +12,16 @@ use crate::session::fetch::{FetchSessions, InSession};
 use crate::session::logs::LogsAnswer;
 use crate::session::{Ending, Slot};
 use crate::wire::{
-    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, ListOffsetsPartition,
-    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MetadataRequest,
-    PartitionData, PartitionProduceResponse, ProduceRequest, ProduceResponse, Records, TopicProduceData,
-    TopicProduceResponse, TopicRef, error,
+    BatchIndexAndErrorMessage, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest,
+    ListOffsetsResponse, ListOffsetsTopicResponse, MetadataRequest, PartitionData, PartitionProduceResponse,
+    ProduceRequest, ProduceResponse, Records, TopicProduceData, TopicProduceResponse, TopicRef, error,
 };
 
 /// The most bytes that one fetch answers, as in Kafka (`fetch.max.bytes` of a broker).
 const MAX_FETCH_BYTES: i32 = 57_671_680;
+/// Bad records of a batch with a message of their own.
+const WORDED_RECORDS: usize = 3;
 /// `IsolationLevel`.
 const READ_UNCOMMITTED: i8 = 0;
 /// `IsolationLevel`.
@@ -144,7 +146,18 @@ pub fn produced(response: &mut ProduceResponse, at: Place, result: ProduceResult
     answer.base_offset = result.base_offset.0;
     answer.log_append_time_ms = result.log_append_time.0;
     answer.log_start_offset = result.log_start_offset.0;
+    answer.record_errors = record_errors(&result.bad_records, result.message.as_deref());
     answer.error_message = result.message;
+}
+
+/// Names every bad record (KIP-467), and of the first few what is wrong with them: of the others the answer's own message
+/// says it.
+fn record_errors(bad_records: &[i32], message: Option<&str>) -> Vec<BatchIndexAndErrorMessage> {
+    let error = |(at, batch_index): (usize, &i32)| BatchIndexAndErrorMessage {
+        batch_index: *batch_index,
+        batch_index_error_message: message.filter(|_| at < WORDED_RECORDS).map(String::from),
+    };
+    bad_records.iter().enumerate().map(error).collect()
 }
 
 /// How a produce ends: with acks=0 only by silence or, after any error, by the connection's end.
@@ -159,16 +172,52 @@ pub fn produce_ending(acks: i16, response: ProduceResponse) -> Ending {
     }
 }
 
+/// What is wrong with a fetch as a whole, as a code: limits below 0, an isolation level that does not exist, or a
+/// follower where there are none.
+#[must_use]
+pub fn check_fetch(request: &FetchRequest) -> Option<i16> {
+    let mut parts = request.topics.iter().flat_map(|t| &t.partitions);
+    let negative = request.max_wait_ms < 0
+        || request.min_bytes < 0
+        || request.max_bytes < 0
+        || parts.any(|part| part.partition_max_bytes < 0);
+    if negative || !matches!(request.isolation_level, READ_UNCOMMITTED | READ_COMMITTED) {
+        return Some(error::INVALID_REQUEST);
+    }
+    (request.replica_id >= 0).then_some(error::NOT_LEADER_OR_FOLLOWER)
+}
+
+/// The answer to a fetch that is refused as a whole: old versions have no place for that but its partitions.
+#[must_use]
+pub fn refused_fetch(request: FetchRequest, error_code: i16) -> FetchResponse {
+    let refused = |asked: &FetchPartition| PartitionData {
+        partition_index: asked.partition,
+        error_code,
+        high_watermark: -1,
+        ..PartitionData::default()
+    };
+    let topic = |topic: FetchTopic| FetchableTopicResponse {
+        partitions: topic.partitions.iter().map(refused).collect(),
+        topic: topic.topic,
+        topic_id: topic.topic_id,
+    };
+    let responses = request.topics.into_iter().map(topic).collect();
+    FetchResponse { error_code, responses, ..FetchResponse::default() }
+}
+
 /// Takes a fetch request apart: what it asks for itself, or what its session does.
 #[must_use]
 pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Vec<(Place, FetchPart)>, FetchGather) {
     let mut parts = Vec::new();
     let mut response = FetchResponse::default();
+    // What a session holds is named once.
+    let mut named = (!session.incremental).then(BTreeSet::new);
     for (t, topic) in request.topics.into_iter().enumerate() {
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for (p, asked) in topic.partitions.iter().enumerate() {
             let mut answer = PartitionData { partition_index: asked.partition, ..PartitionData::default() };
-            match find(image, topic.topic(), asked.partition) {
+            let found = find(image, topic.topic(), asked.partition);
+            match found.and_then(|log| once(&mut named, log)) {
                 Ok(log) => parts.push((Place { topic: t, partition: p }, fetch_part(log, asked))),
                 Err(code) => {
                     answer.error_code = code;
@@ -196,6 +245,12 @@ pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Vec<(
         readable: Vec::new(),
     };
     (parts, gather)
+}
+
+/// A log, unless it was named before.
+fn once(named: &mut Option<BTreeSet<LogId>>, log: LogId) -> Result<LogId, i16> {
+    let again = named.as_mut().is_some_and(|named| !named.insert(log));
+    if again { Err(error::INVALID_REQUEST) } else { Ok(log) }
 }
 
 fn fetch_part(log: LogId, asked: &FetchPartition) -> FetchPart {

@@ -1,5 +1,6 @@
 //! Answers that come from the metadata image alone: Metadata (KIP-516, KIP-526) and ApiVersions (KIP-35, KIP-511).
 
+use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -53,13 +54,14 @@ pub fn answer(image: &Image, request: &MetadataRequest, cluster_id: &str, me: Br
         Some(asked) => {
             let by_id = asked.iter().any(|t| t.topic_id != Uuid::ZERO);
             let mut answers: Vec<MetadataResponseTopic> = Vec::new();
+            let mut answered = BTreeSet::new();
             for topic in asked {
                 // With one id given, names alone are not looked at.
                 if by_id && topic.topic_id == Uuid::ZERO {
                     continue;
                 }
                 let answer = one(image, topic, request.ids_allowed, operations);
-                if !answers.iter().any(|a| a.name == answer.name && a.topic_id == answer.topic_id) {
+                if answered.insert((answer.name.clone(), answer.topic_id)) {
                     answers.push(answer);
                 }
             }

@@ -110,8 +110,8 @@ impl Shard {
     }
 
     fn fetch_request(&mut self, conn: ConnectionId, slot: Slot, mut request: FetchRequest, step: &mut Step<'_>) {
-        if request.replica_id >= 0 {
-            return self.finish(conn, slot, Ending::Close("a fetch with a replica id on a client listener"), step);
+        if let Some(code) = gather::check_fetch(&request) {
+            return self.finish(conn, slot, Response::from(gather::refused_fetch(request, code)), step);
         }
         let session = match self.fetch_sessions.begin(conn, &mut request) {
             Ok(session) => session,

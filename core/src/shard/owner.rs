@@ -11,7 +11,7 @@ use crate::effect::{
 };
 use crate::ids::{Correlation, LeaderEpoch, LogId, Offset, Ticket, Timestamp};
 use crate::metadata::Image;
-use crate::record::{Batch, Limits, Times};
+use crate::record::{Batch, Invalid, Limits, Times};
 use crate::replica::{Attempt, Reading, Replica, WaitId, refused};
 use crate::wire::{error, list_offsets};
 
@@ -67,17 +67,14 @@ impl Shard {
                 return (not_produced(error::NOT_ENOUGH_REPLICAS, None), None);
             }
             Ok(batch) => batch,
-            Err(invalid) => return (not_produced(invalid.code, Some(invalid.reason)), None),
+            Err(invalid) => return (refusal(invalid), None),
         };
         let times = replica.keeping().times;
         // What is refused for what the log has, and not for itself, is told where the log begins.
         let log_start_offset = replica.log().log_start_offset();
         let batch = match batch.timed(times, step.now.wall, self.config.crc) {
             Ok(batch) => batch,
-            Err(invalid) => {
-                let result = not_produced(invalid.code, Some(invalid.reason));
-                return (ProduceResult { log_start_offset, ..result }, None);
-            }
+            Err(invalid) => return (ProduceResult { log_start_offset, ..refusal(invalid) }, None),
         };
         let end = replica.log().log_end_offset();
         match replica.append(batch, step.now, step.out) {
@@ -91,6 +88,7 @@ impl Shard {
                     log_append_time: if now { step.now.wall } else { Timestamp(-1) },
                     log_start_offset,
                     message: None,
+                    bad_records: Vec::new(),
                 };
                 (result, Some((part.log, appended.next)))
             }
@@ -286,7 +284,12 @@ fn not_produced(error: i16, message: Option<&str>) -> ProduceResult {
     let none = Offset(-1);
     let log_append_time = Timestamp(-1);
     let message = message.map(ToString::to_string);
-    ProduceResult { error, base_offset: none, log_append_time, log_start_offset: none, message }
+    let bad_records = Vec::new();
+    ProduceResult { error, base_offset: none, log_append_time, log_start_offset: none, message, bad_records }
+}
+
+fn refusal(invalid: Invalid) -> ProduceResult {
+    ProduceResult { bad_records: invalid.records, ..not_produced(invalid.code, Some(invalid.reason)) }
 }
 
 fn total(readings: &[Reading]) -> u32 {

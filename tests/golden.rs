@@ -129,6 +129,7 @@ impl Story {
             shards,
             advertised: ("127.0.0.1".into(), 9092),
             crc: crc32c,
+            open: klamm::codec::open,
             seed: 42,
             log_dir: "/data".into(),
             configs: Configs::new(),

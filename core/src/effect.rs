@@ -589,6 +589,8 @@ pub struct Config {
     pub advertised: (String, u16),
     /// CRC-32C.
     pub crc: fn(&[u8]) -> u32,
+    /// Kafka's codecs, opened.
+    pub open: crate::record::Open,
     /// Seed of the shard's own draws (topic ids).
     pub seed: u64,
     /// What the operator set for this broker, by Kafka's keys ([`crate::metadata::configs::broker_key`] checks them).

@@ -9,6 +9,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use super::open::Flaw;
 use super::read::{records, take_record};
 use super::{
     CHECKED_FROM, Codec, Corrupt, HEADER_BYTES, Header, LEAST_LENGTH, LENGTH_PREFIX_BYTES, LOG_APPEND_TIME_BIT, MAGIC,
@@ -207,24 +208,78 @@ impl Batch {
         if self.header.codec() != Some(Codec::None) {
             return if rest.is_empty() { Err(corrupt("compressed records of no bytes")) } else { Ok(None) };
         }
-        let (mut oldest, mut newest) = (None, NO_TIMESTAMP.0);
+        let mut span = Span::new(self.header.base_timestamp);
         for index in 0..self.header.count {
-            let bad = |reason| Invalid { records: vec![index], ..invalid(reason) };
-            let record = take_record(&mut rest).map_err(|Corrupt(reason)| bad(reason))?;
-            if record.attributes != 0 {
-                return Err(bad("a record has attributes"));
-            }
-            if record.offset_delta != index {
-                return Err(bad("the records' offset deltas do not count up from 0"));
-            }
-            let timestamp = self.header.base_timestamp.0.wrapping_add(record.timestamp_delta);
-            if timestamp != NO_TIMESTAMP.0 {
-                oldest = Some(oldest.map_or(timestamp, |old: i64| old.min(timestamp)));
-            }
-            newest = newest.max(timestamp);
+            let record = take_record(&mut rest).map_err(|Corrupt(reason)| bad(index, reason))?;
+            span.take(index, record.attributes, record.offset_delta, record.timestamp_delta)?;
         }
-        let span = (oldest.map_or(NO_TIMESTAMP, Timestamp), Timestamp(newest));
-        if rest.is_empty() { Ok(Some(span)) } else { Err(invalid("bytes after the last record")) }
+        if rest.is_empty() { Ok(Some(span.ends())) } else { Err(invalid("bytes after the last record")) }
+    }
+
+    /// Whose records were read, after all.
+    pub(super) fn spanning(self, span: Span) -> Batch {
+        Batch { span: span.ends(), ..self }
+    }
+}
+
+/// The timestamps of the records of a client's batch, read one after the other.
+pub(super) struct Span {
+    base: Timestamp,
+    oldest: Option<i64>,
+    newest: i64,
+}
+
+impl Span {
+    pub(super) fn new(base: Timestamp) -> Span {
+        Span { base, oldest: None, newest: NO_TIMESTAMP.0 }
+    }
+
+    /// Takes in the record that follows.
+    pub(super) fn take(&mut self, index: i32, attributes: u8, offset: i32, timestamp: i64) -> Result<(), Invalid> {
+        if attributes != 0 {
+            return Err(bad(index, "a record has attributes"));
+        }
+        if offset != index {
+            return Err(bad(index, "the records' offset deltas do not count up from 0"));
+        }
+        let timestamp = self.base.0.wrapping_add(timestamp);
+        if timestamp != NO_TIMESTAMP.0 {
+            self.oldest = Some(self.oldest.map_or(timestamp, |old| old.min(timestamp)));
+        }
+        self.newest = self.newest.max(timestamp);
+        Ok(())
+    }
+
+    /// The oldest and the newest one.
+    fn ends(self) -> (Timestamp, Timestamp) {
+        (self.oldest.map_or(NO_TIMESTAMP, Timestamp), Timestamp(self.newest))
+    }
+}
+
+/// A record that is not right.
+fn bad(index: i32, reason: &'static str) -> Invalid {
+    Invalid { records: vec![index], ..invalid(reason) }
+}
+
+impl Flaw {
+    /// What a client is told of it in a record.
+    pub(super) fn refusal_of(self, index: i32) -> Invalid {
+        match self {
+            Flaw::Records(reason) => bad(index, reason),
+            Flaw::Broken | Flaw::TooLarge => self.refusal(),
+        }
+    }
+
+    /// What a client is told.
+    pub(super) fn refusal(self) -> Invalid {
+        match self {
+            Flaw::Broken => corrupt("the compressed records are a broken stream"),
+            Flaw::TooLarge => {
+                let reason = "the compressed records open to more than a batch of this length may";
+                Invalid { code: MESSAGE_TOO_LARGE, ..invalid(reason) }
+            }
+            Flaw::Records(reason) => invalid(reason),
+        }
     }
 }
 

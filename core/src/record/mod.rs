@@ -1,17 +1,19 @@
 //! Record batches, format 2: the 61-byte header, and who may call a batch good.
 //!
 //! A batch is its parsed header and its bytes, which are never copied and never changed: base offset and leader epoch,
-//! outside the checksum, are stamped beside it. CRC-32C is passed in as a function. Knows no codec: compressed records
-//! stay closed. KIP-98 (format), KIP-101 (leader epoch), KIP-853 (control records).
+//! outside the checksum, are stamped beside it. CRC-32C is passed in as a function. Knows no codec: the host opens
+//! compressed records, to be looked at, never to be kept. KIP-98 (format), KIP-101 (leader epoch), KIP-853 (control records).
 
 mod batch;
 mod builder;
+mod open;
 mod read;
 #[cfg(test)]
 mod tests;
 
 pub use batch::{Batch, Batches, Crc, Invalid, Limits, Times, batches};
 pub use builder::Builder;
+pub use open::{Broken, Flaw, Inflate, Open, stamps};
 pub use read::{Headers, Record, Records, records};
 
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};

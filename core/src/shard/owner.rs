@@ -59,7 +59,8 @@ impl Shard {
             return (not_produced(absent(&self.image, part.log), None), None);
         };
         let limits = Limits { max_message_bytes: replica.keeping().max_message_bytes, zstd };
-        let batch = match Batch::check(part.records, self.config.crc, limits) {
+        let checked = Batch::check(part.records, self.config.crc, limits);
+        let batch = match checked.and_then(|batch| batch.opened(self.config.open)) {
             Ok(batch) if batch.header.is_transactional() => {
                 return (not_produced(error::INVALID_TXN_STATE, Some("transactions are not served")), None);
             }

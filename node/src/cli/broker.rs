@@ -213,6 +213,7 @@ fn config(settings: &Settings, dir: &DataDir, listen: SocketAddr, shards: u16) -
         shards,
         advertised: settings.advertised.clone().unwrap_or_else(|| (listen.ip().to_string(), listen.port())),
         crc: crate::crc32c,
+        open: crate::codec::open,
         seed,
         log_dir: std::path::absolute(&dir.path).unwrap_or_else(|_| dir.path.clone()).display().to_string(),
         configs: settings.configs.clone(),

@@ -1,15 +1,14 @@
-//! Compressed batches, opened: gzip, snappy (xerial's framing, or none), lz4 and zstd, never to more than a bound.
+//! Compressed batches, opened whole, never to more than a bound.
 
+use crate::codec::open;
 use bytes::Bytes;
-use klamm_core::record::{Codec, HEADER_BYTES, Header, LENGTH_PREFIX_BYTES};
-use std::io::{self, Read};
+use klamm_core::record::{Broken, Codec, HEADER_BYTES, Header, LENGTH_PREFIX_BYTES};
+use std::io;
 
 /// The most that one batch is opened to.
-const LARGEST: u64 = 1 << 30;
-const XERIAL: &[u8] = &[0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
-const XERIAL_HEADER: usize = 16;
-/// zstd windows up to 128 MiB.
-const WINDOW_LOG: u32 = 27;
+const LARGEST: usize = 1 << 30;
+/// Bytes opened at once.
+const PIECE: usize = 64 << 10;
 
 /// The same batch without compression, as [`klamm_core::record::records`] reads it. Its checksum is the compressed one's.
 ///
@@ -20,18 +19,11 @@ pub fn opened(batch: &Bytes) -> io::Result<Bytes> {
     if header.size() != batch.len() {
         return Err(bad("a batch of another length than it says"));
     }
-    let body = &batch[HEADER_BYTES..];
-    let body = match header.codec().ok_or_else(|| bad("a codec that Kafka does not have"))? {
-        Codec::None => return Ok(batch.clone()),
-        Codec::Gzip => read(flate2::read::MultiGzDecoder::new(body))?,
-        Codec::Snappy => snappy(body)?,
-        Codec::Lz4 => read(lz4_flex::frame::FrameDecoder::new(body))?,
-        Codec::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(body)?;
-            decoder.window_log_max(WINDOW_LOG)?;
-            read(decoder)?
-        }
-    };
+    let codec = header.codec().ok_or_else(|| bad("a codec that Kafka does not have"))?;
+    if codec == Codec::None {
+        return Ok(batch.clone());
+    }
+    let body = whole(codec, &batch[HEADER_BYTES..])?;
     let mut out = batch[..HEADER_BYTES].to_vec();
     out.extend_from_slice(&body);
     let length = i32::try_from(out.len() - LENGTH_PREFIX_BYTES).map_err(|_| bad("a batch of more than 2 GiB"))?;
@@ -45,37 +37,19 @@ fn bad(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-fn read(decoder: impl Read) -> io::Result<Vec<u8>> {
-    let mut out = Vec::new();
-    decoder.take(LARGEST + 1).read_to_end(&mut out)?;
-    if out.len() as u64 > LARGEST { Err(bad("a batch that is too large when opened")) } else { Ok(out) }
-}
-
-fn snappy(body: &[u8]) -> io::Result<Vec<u8>> {
-    if !body.starts_with(XERIAL) {
-        return block(body);
-    }
-    let mut rest = body.get(XERIAL_HEADER..).ok_or_else(|| bad("a snappy header that is cut"))?;
-    let mut out = Vec::new();
-    while let Some((length, after)) = rest.split_first_chunk() {
-        let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| bad("a negative block length"))?;
-        let (one, after) = after.split_at_checked(length).ok_or_else(|| bad("a block that is cut"))?;
-        out.extend(block(one)?);
-        if out.len() as u64 > LARGEST {
+fn whole(codec: Codec, body: &[u8]) -> io::Result<Vec<u8>> {
+    let broken = |Broken| bad("compressed records that are a broken stream");
+    let mut opening = open(codec, body).map_err(broken)?;
+    let (mut out, mut piece) = (Vec::new(), vec![0; PIECE]);
+    loop {
+        match opening.read(&mut piece).map_err(broken)? {
+            0 => return Ok(out),
+            read => out.extend_from_slice(&piece[..read]),
+        }
+        if out.len() > LARGEST {
             return Err(bad("a batch that is too large when opened"));
         }
-        rest = after;
     }
-    if rest.is_empty() { Ok(out) } else { Err(bad("bytes after the last block")) }
-}
-
-fn block(block: &[u8]) -> io::Result<Vec<u8>> {
-    // Snappy makes at most 64 bytes of 3: a longer claim is a lie.
-    let claimed = snap::raw::decompress_len(block)?;
-    if claimed > block.len().saturating_mul(32) {
-        return Err(bad("a block that claims to be larger than it can be"));
-    }
-    Ok(snap::raw::Decoder::new().decompress_vec(block)?)
 }
 
 #[cfg(test)]
@@ -107,7 +81,8 @@ mod tests {
         let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
         lz4.write_all(body).unwrap();
         let block = snap::raw::Encoder::new().compress_vec(body).unwrap();
-        let framed = [XERIAL, &[0, 0, 0, 1, 0, 0, 0, 1], &u32::try_from(block.len()).unwrap().to_be_bytes(), &block];
+        let xerial: &[u8] = &[0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
+        let framed = [xerial, &[0, 0, 0, 1, 0, 0, 0, 1], &u32::try_from(block.len()).unwrap().to_be_bytes(), &block];
         let zstd = zstd::stream::encode_all(body, 1).unwrap();
         [(1, gzip.finish().unwrap()), (2, framed.concat()), (2, block.clone()), (3, lz4.finish().unwrap()), (4, zstd)]
     }

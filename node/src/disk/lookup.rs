@@ -1,7 +1,8 @@
 //! Questions to one log that need its bytes: batches for the core itself, and records by time.
 //!
-//! Compressed records stay closed (the broker has no codec): there the answer is exact to the batch. Its first record
-//! stands for the one looked for, which is never after what was asked; the largest timestamp is its last record's.
+//! Compressed records are opened only for an answer that lies among them. Where that cannot be done the answer is exact to
+//! the batch: its first record stands for the one looked for, which is never after what was asked, and the largest
+//! timestamp is its last record's.
 
 use super::logs::{Logs, Piece};
 use super::segment::LogRef;
@@ -9,7 +10,7 @@ use crate::host::Disk;
 use bytes::{Bytes, BytesMut};
 use klamm_core::effect::{Lookup, Query};
 use klamm_core::ids::{LeaderEpoch, LogId, Offset, Timestamp};
-use klamm_core::record::{Batch, Codec, Corrupt, batches, records};
+use klamm_core::record::{Batch, Codec, Corrupt, Flaw, Record, batches, records, stamps};
 use std::future::Future;
 use std::io;
 
@@ -153,24 +154,33 @@ fn first_since(batch: &Batch, at: Timestamp, start: Offset) -> Option<Found> {
     if header.max_timestamp < at {
         return None;
     }
-    if header.codec() != Some(Codec::None) {
-        let exact = header.base_timestamp >= at;
-        let timestamp = if exact { header.base_timestamp } else { header.max_timestamp };
-        return Some((header.base_offset.max(start), timestamp, header.leader_epoch));
+    let mut all = times(batch);
+    let found = all.find(|r| r.is_err() || r.is_ok_and(|(offset, timestamp)| timestamp >= at && offset >= start))?;
+    let (offset, timestamp) = found.unwrap_or_else(|_| {
+        let timestamp = if header.base_timestamp >= at { header.base_timestamp } else { header.max_timestamp };
+        (header.base_offset.max(start), timestamp)
+    });
+    Some((offset, timestamp, header.leader_epoch))
+}
+
+/// Offset and timestamp of each record of a batch, in order.
+fn times(batch: &Batch) -> Box<dyn Iterator<Item = Result<(Offset, Timestamp), Flaw>> + '_> {
+    if batch.header.codec() != Some(Codec::None) {
+        return Box::new(stamps(batch.bytes(), crate::codec::open));
     }
-    let mut all = records(batch.bytes()).map_while(Result::ok);
-    let record = all.find(|r| r.timestamp >= at && r.offset >= start)?;
-    Some((record.offset, record.timestamp, header.leader_epoch))
+    let time = |record: Result<Record<'_>, Corrupt>| {
+        record.map(|r| (r.offset, r.timestamp)).map_err(|Corrupt(what)| Flaw::Records(what))
+    };
+    Box::new(records(batch.bytes()).map(time))
 }
 
 /// The newest record of a batch, not below an offset if there is such a one.
 fn newest(batch: &Batch, start: Offset) -> Found {
     let header = &batch.header;
-    let plain = header.codec() == Some(Codec::None);
-    let all = plain.then(|| records(batch.bytes()).map_while(Result::ok)).into_iter().flatten();
-    let newest = all.filter(|r| r.offset >= start).fold(None, |best: Option<(Offset, Timestamp)>, r| match best {
-        Some(b) if b.1 >= r.timestamp => best,
-        Some(_) | None => Some((r.offset, r.timestamp)),
+    let readable = times(batch).map_while(Result::ok).filter(|r| r.0 >= start);
+    let newest = readable.fold(None, |best: Option<(Offset, Timestamp)>, r| match best {
+        Some(b) if b.1 >= r.1 => best,
+        Some(_) | None => Some(r),
     });
     let (offset, timestamp) = newest.unwrap_or((header.last_offset(), header.max_timestamp));
     (offset, timestamp, header.leader_epoch)

@@ -218,6 +218,7 @@ impl Rig {
             shards: setup.shards,
             advertised: (address.ip().to_string(), address.port()),
             crc: crc32c,
+            open: klamm::codec::open,
             seed: 1,
             log_dir: scratch.0.display().to_string(),
             configs: own.collect::<Configs>(),

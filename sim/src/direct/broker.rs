@@ -90,6 +90,7 @@ impl Broker {
             shards: self.nodes.len() as u16,
             advertised: ("klamm".into(), 9092),
             crc: checksum,
+            open: klamm::codec::open,
             seed: params.dice.bits("shard seed", life),
             log_dir: "/direct".into(),
             configs: [

@@ -167,6 +167,7 @@ impl Site {
             shards,
             advertised: (BROKER.to_owned(), PORT),
             crc: klamm::crc32c,
+            open: klamm::codec::open,
             seed,
             log_dir: "/simulated".to_owned(),
             configs: [("log.segment.bytes".to_owned(), self.parameters.segment_bytes.to_string())].into(),

@@ -40,9 +40,6 @@ use front::ProducerIds;
 use place::Placing;
 use waits::Waits;
 
-/// The time from the first log with a limit to the first look: Kafka's `log.initial.task.delay.ms`.
-const RETENTION_DELAY_MS: i64 = 30_000;
-
 /// Who asked this shard for something about its logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
@@ -300,6 +297,7 @@ impl Shard {
             return;
         }
         let keeping = self.keeping(log);
+        let first_look = step.now.monotonic.plus_ms(self.configs(None).initial_task_delay_ms());
         let me = self.config.broker;
         let Some((topic, partition)) = self.image.partition(log) else { return };
         if !partition.replicas.contains(&me) {
@@ -317,7 +315,7 @@ impl Shard {
         let is_to_be_placed = !is_placed && replica.log().is_made();
         self.flushes.arm(replica);
         if keeping.retention.is_limited() && self.retention_at.is_none() {
-            self.retention_at = Some(step.now.monotonic.plus_ms(RETENTION_DELAY_MS));
+            self.retention_at = Some(first_look);
         }
         let leads = partition.leader == Some(me);
         let mut waits = Vec::new();

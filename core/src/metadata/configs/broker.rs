@@ -44,6 +44,15 @@ pub(super) static RETENTION_CHECK: Definition = own(
     "The time between two looks for segments that are too old or too many, in milliseconds.",
 );
 
+/// How long after a start retention first looks: described nowhere (as in Kafka), for tests.
+pub(super) static INITIAL_TASK_DELAY: Definition = own(
+    "log.initial.task.delay.ms",
+    Kind::Long,
+    Domain::Number(0, i64::MAX),
+    "30000",
+    "The time from the start to the first look for segments that are too old or too many, in milliseconds.",
+);
+
 pub(super) static PRODUCER_EXPIRATION: Definition = own(
     "producer.id.expiration.ms",
     Kind::Int,

@@ -4,7 +4,8 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::broker::{
-    AUTO_CREATE_TOPICS, DELETE_TOPICS, NUM_PARTITIONS, PRODUCER_EXPIRATION, REPLICATION_FACTOR, RETENTION_CHECK,
+    AUTO_CREATE_TOPICS, DELETE_TOPICS, INITIAL_TASK_DELAY, NUM_PARTITIONS, PRODUCER_EXPIRATION, REPLICATION_FACTOR,
+    RETENTION_CHECK,
 };
 use super::{Configs, Definition, FOREVER_MS, INTERNAL_SEGMENT_BYTES, boolean, in_units, topic};
 
@@ -220,6 +221,12 @@ impl<'a> Layers<'a> {
     #[must_use]
     pub fn default_replication_factor(self) -> i16 {
         self.own(&REPLICATION_FACTOR).trim().parse().unwrap_or(1)
+    }
+
+    /// The time from the start to the first look for segments to drop, milliseconds.
+    #[must_use]
+    pub fn initial_task_delay_ms(self) -> i64 {
+        self.own(&INITIAL_TASK_DELAY).trim().parse().unwrap_or(30_000)
     }
 
     /// The time between two looks for segments to drop, milliseconds.

@@ -16,6 +16,8 @@ use std::io;
 
 /// Bytes looked through at once.
 const CHUNK: u32 = 256 << 10;
+/// A look that met a trim or a truncation is begun anew, so often at most.
+const TRIES: usize = 16;
 
 /// A record: its offset, timestamp and leader epoch.
 type Found = (Offset, Timestamp, LeaderEpoch);
@@ -25,15 +27,30 @@ impl<D: Disk> Logs<D> {
     pub fn look_up(&self, log: LogId, query: Query) -> impl Future<Output = Lookup> + use<D> {
         let this = self.clone();
         async move {
-            let found = match query {
-                Query::Batches { from, upto, max_bytes } => {
-                    this.read(log, from, upto, max_bytes).await.map(Lookup::Batches)
+            for _ in 0..TRIES {
+                let generation = this.generation(log);
+                let found = this.look_once(log, &query).await;
+                if this.generation(log) == generation {
+                    return found.unwrap_or_else(|error| Lookup::Failed(error.to_string()));
                 }
-                Query::Timestamp { at, upto } => this.first_since(log, at, upto).await.map(Lookup::Record),
-                Query::MaxTimestamp { upto } => this.newest(log, upto).await.map(Lookup::Record),
-            };
-            found.unwrap_or_else(|error| Lookup::Failed(error.to_string()))
+                // A lease of another generation gave nothing: that says nothing of what the log holds.
+            }
+            Lookup::Failed("trimmed again and again while it was looked through".to_owned())
         }
+    }
+
+    async fn look_once(&self, log: LogId, query: &Query) -> io::Result<Lookup> {
+        match *query {
+            Query::Batches { from, upto, max_bytes } => {
+                self.read(log, from, upto, max_bytes).await.map(Lookup::Batches)
+            }
+            Query::Timestamp { at, upto } => self.first_since(log, at, upto).await.map(Lookup::Record),
+            Query::MaxTimestamp { upto } => self.newest(log, upto).await.map(Lookup::Record),
+        }
+    }
+
+    fn generation(&self, log: LogId) -> Option<u64> {
+        self.log(log).map(|log| log.borrow().generation)
     }
 
     /// The bytes of a lease.

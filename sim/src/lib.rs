@@ -11,4 +11,5 @@ pub mod net;
 pub mod panics;
 pub mod report;
 pub mod trace;
+pub mod workload;
 pub mod world;

@@ -1,5 +1,5 @@
 //! `klamm-sim mutants`: is the simulator strong? A copy of the sources gets one planted bug (`sim/mutants/NAME.patch`), is
-//! built, and a campaign must find it.
+//! built, and a campaign must find it: one of the engine `world`, or one of `direct` if that does not.
 //!
 //! The copy and what is built of it stay under `target/mutants`, so that the next bug costs one incremental build.
 
@@ -16,8 +16,8 @@ pub(super) struct Args {
     /// A patch from elsewhere.
     #[arg(long, value_name = "FILE", conflicts_with = "names")]
     patch: Option<PathBuf>,
-    /// Seeds to look with, at most.
-    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    /// Seeds of each engine to look with, at most.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
     seeds: u64,
     /// Only see that every patch applies and compiles.
     #[arg(long)]
@@ -136,11 +136,16 @@ impl Tree {
 
     /// What a campaign found, and after how long.
     fn campaign(&self, seeds: u64) -> io::Result<Option<String>> {
-        let mut campaign = Command::new(self.target().join("debug/klamm-sim"));
-        campaign.args(["campaign", "--jobs", "1", "--until-failure", "--seeds", &seeds.to_string()]);
-        let Output { stdout, .. } = campaign.output()?;
-        let text = String::from_utf8_lossy(&stdout);
-        Ok(text.lines().find_map(|line| line.strip_prefix("found ")).map(str::to_owned))
+        for engine in ["world", "direct"] {
+            let mut campaign = Command::new(self.target().join("debug/klamm-sim"));
+            campaign.args(["campaign", "--engine", engine, "--jobs", "1", "--until-failure"]);
+            let Output { stdout, .. } = campaign.args(["--seeds", &seeds.to_string()]).output()?;
+            let text = String::from_utf8_lossy(&stdout);
+            if let Some(found) = text.lines().find_map(|line| line.strip_prefix("found ")) {
+                return Ok(Some(format!("{engine}: {found}")));
+            }
+        }
+        Ok(None)
     }
 }
 

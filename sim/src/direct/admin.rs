@@ -1,21 +1,20 @@
 //! Those who look after topics: one creates them, one watches them, one audits the end.
 //!
-//! `topics-stay`: a topic whose creation was acknowledged is in every Metadata answer to a later question, with its id
-//! and its partitions, whichever shard answers, crashes or not. (Being in one shard's Metadata promises nothing of
-//! others.)
+//! That a topic is in one shard's Metadata promises nothing of others: only an acknowledged creation does.
 
 use std::collections::BTreeMap;
 
 use klamm_core::wire::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse, InitProducerIdRequest,
-    MetadataRequest, MetadataRequestTopic, MetadataResponse, ProduceResponse, Response, error,
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic, MetadataRequest,
+    MetadataRequestTopic, MetadataResponse, ProduceResponse, Response, error, list_offsets,
 };
 
-use super::client::{Ask, Cx, Ledger, Role, odd_answer, odd_error};
+use super::client::{Ask, Cx, Role, odd_answer, odd_error};
 use super::consumer::{fetch, fetched, values};
 use super::params::{MS, Params, SECOND, Topic};
-use super::producer::{batch, outcomes, produce, retriable};
-use crate::history::Partition;
+use super::producer::{batch, outcomes, produce, retriable, sent};
+use crate::history::{Moment, Partition, name_of};
 use crate::report::Violation;
 
 /// Creates topics at their times, each until it is told that it exists.
@@ -45,7 +44,10 @@ impl Admin {
                 code => return Err(odd_error("a CreateTopics", code)),
             };
             let topic = self.left.remove(at);
-            cx.ledger.topics.insert(topic.name, (id, topic.partitions as usize));
+            cx.history.created(&topic.name, &topic.name, id, topic.partitions as usize);
+            if let Some(created) = cx.history.topic_mut(&topic.name) {
+                created.segment_bytes = u64::from(cx.params.segment_bytes);
+            }
         }
         Ok(())
     }
@@ -98,29 +100,6 @@ impl Role for Admin {
     }
 }
 
-/// What was known when a Metadata request left must be in its answer.
-fn all_there(known: &[String], response: &MetadataResponse, ledger: &Ledger) -> Result<(), Violation> {
-    for name in known {
-        let Some((id, partitions)) = ledger.topics.get(name).copied() else { continue };
-        let found = response.topics.iter().find(|t| t.name.as_deref() == Some(name));
-        let right = found.filter(|t| {
-            t.error_code == error::NONE && t.partitions.len() == partitions && id.is_none_or(|id| id == t.topic_id)
-        });
-        if right.is_none() {
-            return Err(Violation {
-                property: "topics-stay",
-                fact: format!("{name} was created with {partitions} partitions and id {id:?}"),
-                contradiction: format!("a later Metadata answer has {found:?}"),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn known(ledger: &Ledger) -> Vec<String> {
-    ledger.topics.keys().cloned().collect()
-}
-
 /// All topics.
 pub(super) fn everything() -> MetadataRequest {
     MetadataRequest { topics: None, allow_auto_topic_creation: false, ..MetadataRequest::default() }
@@ -135,15 +114,15 @@ pub(super) struct Watcher {
     asking: bool,
     asked: u64,
     next_at: u64,
-    /// Topics known when it asked last.
-    seen: usize,
+    /// When it asked last.
+    seen: Moment,
 }
 
 /// A question of the watcher.
 #[derive(Debug)]
 pub(super) enum Watched {
-    /// Topics that must be in the answer.
-    Topics(Vec<String>),
+    /// Asked then: what was known must be in the answer, if it is one about all topics.
+    Topics(Option<Moment>),
     ProducerId,
 }
 
@@ -156,7 +135,7 @@ impl Watcher {
     pub(super) fn new(id: u64, params: &Params) -> Watcher {
         let made_by_metadata = params.topics.iter().filter(|t| t.created_at.is_none());
         let to_make = made_by_metadata.map(|t| t.name.clone()).collect();
-        Watcher { id, to_make, asking: false, asked: 0, next_at: 0, seen: 0 }
+        Watcher { id, to_make, asking: false, asked: 0, next_at: 0, seen: Moment::default() }
     }
 }
 
@@ -170,28 +149,28 @@ impl Role for Watcher {
     type Asked = Watched;
 
     fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Watched>> {
-        let news = self.seen < cx.ledger.topics.len();
+        let news = self.seen < cx.history.moment();
         if self.asking || (cx.now < self.next_at && !news) {
             return Vec::new();
         }
         self.asking = true;
         self.asked += 1;
-        self.seen = cx.ledger.topics.len();
+        self.seen = cx.history.moment();
         self.next_at = cx.now + cx.params.dice.delay("watch", self.id << 32 | self.asked, SECOND);
         if self.asked == HOARD_AT && cx.params.dice.one_in("hoard", self.id, 8) {
             return (0..HOARD).map(|_| (InitProducerIdRequest::default().into(), Some(Watched::ProducerId))).collect();
         }
         if self.to_make.is_empty() {
-            return vec![(everything().into(), Some(Watched::Topics(known(cx.ledger))))];
+            return vec![(everything().into(), Some(Watched::Topics(Some(self.seen))))];
         }
-        vec![(named(&self.to_make).into(), Some(Watched::Topics(Vec::new())))]
+        vec![(named(&self.to_make).into(), Some(Watched::Topics(None)))]
     }
 
     fn answered(&mut self, asked: Watched, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
         self.asking = false;
         match (asked, response) {
             (Watched::Topics(known), Response::Metadata(r)) => {
-                all_there(&known, &r, cx.ledger)?;
+                known.map_or(Ok(()), |asked| cx.history.listed(asked, &r))?;
                 let there = |name: &String| r.topics.iter().any(|t| t.name.as_ref() == Some(name) && t.error_code == 0);
                 self.to_make.retain(|name| !there(name));
                 Ok(())
@@ -226,6 +205,8 @@ pub(super) struct Auditor {
     asking: bool,
     retry_at: u64,
     attempts: u64,
+    /// Partitions whose start is not known.
+    to_find: Vec<Partition>,
     /// Partitions without a value of its own yet.
     to_probe: Vec<Partition>,
     /// Where reading stands, and whether it is over.
@@ -235,7 +216,8 @@ pub(super) struct Auditor {
 /// A question of the auditor.
 #[derive(Debug)]
 pub(super) enum Asked {
-    Metadata(Vec<String>),
+    Metadata(Moment),
+    Starts(Vec<Partition>),
     Probe(Vec<(Partition, u64)>),
     Fetch(Vec<(Partition, i64)>),
 }
@@ -248,19 +230,62 @@ impl Auditor {
             asking: false,
             retry_at: 0,
             attempts: 0,
+            to_find: Vec::new(),
             to_probe: Vec::new(),
             reading: BTreeMap::new(),
         }
     }
 
-    fn list(&mut self, asked: &[String], response: &MetadataResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {
-        all_there(asked, response, cx.ledger)?;
+    fn list(&mut self, asked: Moment, response: &MetadataResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {
+        cx.history.listed(asked, response)?;
         for topic in &response.topics {
             let name = topic.name.clone().unwrap_or_default();
-            self.to_probe.extend(topic.partitions.iter().map(|p| (name.clone(), p.partition_index)));
+            let life = match cx.history.life(topic.topic_id) {
+                Some((life, _)) => life.clone(),
+                // A topic that came of a request without an answer: nobody has used it.
+                None if name.starts_with("mortal-") => continue,
+                None => name,
+            };
+            self.to_probe.extend(topic.partitions.iter().map(|p| (life.clone(), p.partition_index)));
         }
-        self.reading = self.to_probe.iter().map(|p| (p.clone(), (0, false))).collect();
+        self.to_find = self.to_probe.clone();
         self.listed = true;
+        Ok(())
+    }
+
+    /// Asks where all partitions start.
+    fn find(&self) -> Ask<Asked> {
+        let mut topics: Vec<ListOffsetsTopic> = Vec::new();
+        for (life, index) in &self.to_find {
+            let name = name_of(life);
+            let partition = ListOffsetsPartition {
+                partition_index: *index,
+                timestamp: list_offsets::EARLIEST,
+                ..ListOffsetsPartition::default()
+            };
+            match topics.last_mut().filter(|t| t.name == name) {
+                Some(topic) => topic.partitions.push(partition),
+                None => topics.push(ListOffsetsTopic { name: name.to_owned(), partitions: vec![partition] }),
+            }
+        }
+        let request = ListOffsetsRequest { topics, ..ListOffsetsRequest::default() };
+        (request.into(), Some(Asked::Starts(self.to_find.clone())))
+    }
+
+    fn found(&mut self, asked: Vec<Partition>, r: &ListOffsetsResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {
+        for (partition, part) in asked.into_iter().zip(r.topics.iter().flat_map(|t| &t.partitions)) {
+            match part.error_code {
+                error::NONE => {
+                    let floor = cx.history.start(&partition);
+                    cx.history.starts(&partition, floor, part.offset)?;
+                    self.to_find.retain(|p| *p != partition);
+                    self.reading.insert(partition.clone(), (part.offset, false));
+                    cx.ledger.read_back.insert(partition, (part.offset, Vec::new()));
+                }
+                code if retriable(code) => self.retry_at = cx.now + 100 * MS,
+                code => return Err(odd_error("a list-offsets", code)),
+            }
+        }
         Ok(())
     }
 
@@ -270,8 +295,9 @@ impl Auditor {
         let mut parts = Vec::new();
         for partition in &self.to_probe {
             let value = cx.ledger.value();
-            cx.history.sent(partition, self.id << 32 | self.attempts, value);
-            parts.push((partition, batch(&[value], None, cx)));
+            let bytes = batch(&[value], None, cx);
+            cx.history.sent(partition, self.id << 32 | self.attempts, &[value], sent(&bytes, cx.now, cx.wall));
+            parts.push((partition, bytes));
             asked.push((partition.clone(), value));
         }
         (produce(-1, 5_000, parts).into(), Some(Asked::Probe(asked)))
@@ -311,7 +337,7 @@ impl Auditor {
             }
             let (read, _) = values(partition, *from, data)?;
             let next = read.last().map_or(*from, |(offset, _)| offset + 1);
-            cx.ledger.read_back.entry(partition.clone()).or_default().extend(read);
+            cx.ledger.read_back.entry(partition.clone()).or_default().1.extend(read);
             self.reading.insert(partition.clone(), (next, next >= data.high_watermark));
         }
         Ok(())
@@ -326,20 +352,25 @@ impl Role for Auditor {
             return Vec::new();
         }
         self.asking = true;
-        vec![match (self.listed, self.to_probe.is_empty()) {
-            (false, _) => (everything().into(), Some(Asked::Metadata(known(cx.ledger)))),
-            (true, false) => self.probe(cx),
-            (true, true) => self.read(),
+        vec![if !self.listed {
+            (everything().into(), Some(Asked::Metadata(cx.history.moment())))
+        } else if !self.to_find.is_empty() {
+            self.find()
+        } else if !self.to_probe.is_empty() {
+            self.probe(cx)
+        } else {
+            self.read()
         }]
     }
 
     fn answered(&mut self, asked: Asked, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
         self.asking = false;
         match (asked, response) {
-            (Asked::Metadata(known), Response::Metadata(r)) => self.list(&known, &r, cx),
+            (Asked::Metadata(asked), Response::Metadata(r)) => self.list(asked, &r, cx),
+            (Asked::Starts(asked), Response::ListOffsets(r)) => self.found(asked, &r, cx),
             (Asked::Probe(asked), Response::Produce(r)) => self.probed(asked, &r, cx),
             (Asked::Fetch(asked), response) => self.took(&asked, response, cx),
-            (Asked::Metadata(_) | Asked::Probe(_), other) => Err(odd_answer(&other)),
+            (Asked::Metadata(_) | Asked::Starts(_) | Asked::Probe(_), other) => Err(odd_answer(&other)),
         }
     }
 
@@ -353,7 +384,7 @@ impl Role for Auditor {
 
     fn owes(&self) -> Option<String> {
         let unread = self.reading.values().filter(|(_, over)| !over).count();
-        let over = self.listed && self.to_probe.is_empty() && unread == 0;
+        let over = self.listed && self.to_find.is_empty() && self.to_probe.is_empty() && unread == 0;
         (!over).then(|| format!("has {} partitions to probe and {unread} to read back", self.to_probe.len()))
     }
 }

@@ -21,7 +21,7 @@ use super::{Event, Sim, durable, replayed};
 use crate::trace;
 
 /// Wall time at the start, milliseconds since 1970.
-const EPOCH_MS: i64 = 1_700_000_000_000;
+pub(super) const EPOCH_MS: i64 = 1_700_000_000_000;
 /// Steps between two full audits.
 const AUDIT_EVERY: u64 = 1_000;
 
@@ -96,8 +96,10 @@ impl Broker {
             configs: [
                 ("num.partitions".into(), params.default_partitions.to_string()),
                 ("log.segment.bytes".into(), params.segment_bytes.to_string()),
-                // A run ends when nothing is left to happen: no timer may be armed for ever.
+                // A run ends when nothing is left to happen: no timer may be armed for ever. Topics that are to lose
+                // records say so, and say otherwise in the end.
                 ("log.retention.ms".into(), "-1".into()),
+                ("log.retention.check.interval.ms".into(), params.retention_check_ms.to_string()),
             ]
             .into(),
         }
@@ -187,9 +189,11 @@ impl Sim {
 
     pub(super) fn step(&mut self, shard: u16, input: Input) {
         let now = self.clock();
+        self.history.shows(now.wall.0);
         self.steps += 1;
         self.digest.input(self.now, shard, &input);
         self.say(|| format!("shard {shard} < {}", trace::input(&input)));
+        let ticks = matches!(input, Input::Tick);
         let mut effects = mem::take(&mut self.broker.effects);
         let node = &mut self.broker.nodes[usize::from(shard)];
         let it = node.shard.as_mut().expect("nothing reaches a shard before its recovery");
@@ -204,6 +208,9 @@ impl Sim {
             self.heap.push(at.max(self.now), Event::Wake { life: self.broker.life, shard, at });
         }
         for effect in effects.drain(..) {
+            if ticks && matches!(effect, Effect::Trim { .. }) {
+                self.count("trims by retention");
+            }
             self.digest.effect(&effect);
             self.say(|| format!("shard {shard} > {}", trace::effect(&effect)));
             self.dispatch(shard, effect);
@@ -326,6 +333,7 @@ impl Sim {
     /// What is served of a topic that promises durability is on the device.
     fn check_range(&mut self, range: &Range) {
         if let Range::Local { log, upto, .. } = range
+            && self.broker.disk.has(*log)
             && self.promises(self.broker.disk.topic(*log))
         {
             self.check(durable::seen(&self.broker.disk, *log, *upto, "served"));

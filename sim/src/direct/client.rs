@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use klamm_core::ids::{Timestamp, Uuid};
+use klamm_core::ids::Timestamp;
 use klamm_core::wire::{Request, Response};
 
 use super::net::ToClient;
@@ -32,11 +32,9 @@ pub(super) enum Do {
 /// What all clients together know: for oracles, never for what a client does.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Topics whose creation was acknowledged: id, if it was told, and partitions.
-    pub(super) topics: BTreeMap<String, (Option<Uuid>, usize)>,
     pub(super) producer_ids: BTreeSet<i64>,
-    /// What the log of each partition held in the end.
-    pub(super) read_back: BTreeMap<Partition, Vec<(i64, u64)>>,
+    /// Where each partition started in the end, and what its log held.
+    pub(super) read_back: BTreeMap<Partition, (i64, Vec<(i64, u64)>)>,
     values: u64,
     counters: BTreeMap<&'static str, u64>,
 }
@@ -82,9 +80,10 @@ impl Cx<'_> {
         })
     }
 
-    /// Whether the topic was acknowledged to exist.
+    /// Whether the partition was acknowledged to exist.
     pub(super) fn knows(&self, partition: &Partition) -> bool {
-        self.ledger.topics.contains_key(&partition.0)
+        let known = self.history.topic(&partition.0);
+        known.is_some_and(|topic| usize::try_from(partition.1).is_ok_and(|index| index < topic.partitions))
     }
 
     /// These values were refused before they were appended.

@@ -2,9 +2,9 @@
 //! offsets.
 //!
 //! `first-batch-given`: the first partition asked for that has anything gives a whole batch, whatever the limits
-//! (KIP-74). `no-gaps`: what is read begins exactly where it was asked for. `end-never-falls`: the high watermark and
-//! the latest offset that one client is told never fall, crashes or not. `never-diverges`: the log never claims to have
-//! branched off before what was read of it (KIP-595), since nothing that was read is ever cut.
+//! (KIP-74). `no-gaps`: what is read begins exactly where it was asked for. `below-start-is-out-of-range`: below what is
+//! known to be a log's start nothing is served. `never-diverges`: the log never claims to have branched off before what
+//! was read of it (KIP-595), since nothing that was read is ever cut.
 
 use std::collections::BTreeMap;
 
@@ -18,16 +18,17 @@ use klamm_core::wire::{
 use super::admin::everything;
 use super::client::{Ask, Cx, Role, odd_answer, odd_error, vanished};
 use super::params::{MS, Params};
-use super::producer::{partitions, retriable};
-use crate::history::Partition;
+use super::producer::{added, partitions, retriable};
+use crate::history::{Partition, name_of};
 use crate::report::Violation;
+use crate::workload::owner::below_start;
 
 /// A request for whole batches of some partitions, each from an offset; topics by id where one is known.
 pub(super) fn fetch(parts: &[(&Partition, i64)], ids: &BTreeMap<String, Uuid>, max_bytes: i32) -> FetchRequest {
     let mut topics: Vec<FetchTopic> = Vec::new();
     for ((name, index), offset) in parts {
         let id = ids.get(name).copied();
-        let (topic, topic_id) = id.map_or_else(|| (name.clone(), Uuid::ZERO), |id| (String::new(), id));
+        let (topic, topic_id) = id.map_or_else(|| (name_of(name).to_owned(), Uuid::ZERO), |id| (String::new(), id));
         let partition = FetchPartition {
             partition: *index,
             fetch_offset: *offset,
@@ -92,8 +93,6 @@ struct Place {
     epoch: i32,
     /// The newest leader epoch that Metadata told, or -1.
     leader_epoch: i32,
-    /// The highest end that this client was told of.
-    end: i64,
 }
 
 /// The consumer.
@@ -114,8 +113,8 @@ pub(super) struct Consumer {
 pub(super) enum Asked {
     Metadata,
     Fetch(Vec<Part>),
-    /// The time asked for, and of each place the end that was known then.
-    List(i64, Vec<i64>),
+    /// The time asked for, and of each place the end and the start that were known then.
+    List(i64, Vec<(i64, i64)>),
 }
 
 /// A part of a fetch.
@@ -125,19 +124,22 @@ pub(super) struct Part {
     from: i64,
     /// Its topic was known to exist.
     known: bool,
-    /// The end that was known then.
+    /// The end and the start that were known then.
     end: i64,
+    start: i64,
 }
 
 impl Consumer {
     pub(super) fn new(id: u64, params: &Params) -> Consumer {
-        let place = |partition| Place { partition, position: 0, epoch: -1, leader_epoch: -1, end: 0 };
-        let places = partitions(params).into_iter().map(place).collect();
+        let places = partitions(params).into_iter().map(Place::new).collect();
         Consumer { id, places, ids: BTreeMap::new(), knows: false, waiting: 0, next_at: 0, draws: 0 }
     }
 
     fn fetch(&mut self, key: u64, cx: &mut Cx<'_>) -> Ask<Asked> {
         let dice = cx.params.dice;
+        let new: Vec<Partition> =
+            added(cx.history, |new| self.places.iter().any(|place| place.partition == *new)).collect();
+        self.places.extend(new.into_iter().map(Place::new));
         if dice.one_in("jump back", key, 32) {
             let at = dice.below("who jumps", key, self.places.len() as u64) as usize;
             let place = &mut self.places[at];
@@ -163,7 +165,8 @@ impl Consumer {
         }
         let part = |(at, p): (&usize, &&Place)| {
             let known = cx.knows(&p.partition);
-            Part { place: *at, from: p.position, known, end: p.end }
+            let (end, start) = (cx.history.end(&p.partition), cx.history.start(&p.partition));
+            Part { place: *at, from: p.position, known, end, start }
         };
         let asked = order.iter().zip(&places).map(part).collect();
         (request.into(), Some(Asked::Fetch(asked)))
@@ -173,7 +176,7 @@ impl Consumer {
         let named = [list_offsets::LATEST, list_offsets::EARLIEST, list_offsets::MAX_TIMESTAMP];
         let timestamp = match cx.params.dice.below("list what", key, 5) {
             n @ 0..3 => named[n as usize],
-            _ => cx.wall.0 - cx.params.dice.below("list when", key, 5_000) as i64,
+            _ => cx.wall.0 - cx.params.dice.below("list when", key, 30_000) as i64,
         };
         let mut topics: Vec<ListOffsetsTopic> = Vec::new();
         for Place { partition: (name, index), .. } in &self.places {
@@ -185,15 +188,24 @@ impl Consumer {
             }
         }
         let request = ListOffsetsRequest { topics, ..ListOffsetsRequest::default() };
-        (request.into(), Some(Asked::List(timestamp, self.places.iter().map(|p| p.end).collect())))
+        let floors = self.places.iter().map(|p| (cx.history.end(&p.partition), cx.history.start(&p.partition)));
+        (request.into(), Some(Asked::List(timestamp, floors.collect())))
     }
 
     fn took(&mut self, asked: &[Part], response: &FetchResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {
         let mut first = true;
-        for (Part { place, from, known, end }, data) in asked.iter().zip(fetched(response)) {
+        for (Part { place, from, known, end, start }, data) in asked.iter().zip(fetched(response)) {
             let place = &mut self.places[*place];
             match data.error_code {
+                error::NONE if from < start => return Err(below_start(&place.partition, *from, *start)),
                 error::NONE => {}
+                // Then it starts behind that, and may.
+                error::OFFSET_OUT_OF_RANGE => {
+                    cx.ledger.count("reads below a start");
+                    cx.history.starts_behind(&place.partition, *from)?;
+                    (place.position, place.epoch) = (cx.history.start(&place.partition), -1);
+                    continue;
+                }
                 error::UNKNOWN_TOPIC_OR_PARTITION | error::UNKNOWN_TOPIC_ID if *known => {
                     return Err(vanished(&place.partition));
                 }
@@ -215,7 +227,8 @@ impl Consumer {
                     contradiction: format!("it says that it branched off: {:?}", data.diverging_epoch),
                 });
             }
-            place.rises(*end, data.high_watermark)?;
+            cx.history.ends(&place.partition, *end, data.high_watermark)?;
+            cx.history.starts(&place.partition, *start, data.log_start_offset)?;
             let (read, epoch) = values(&place.partition, *from, data)?;
             let has = data.high_watermark > *from;
             if has && first && read.is_empty() {
@@ -239,17 +252,8 @@ impl Consumer {
 }
 
 impl Place {
-    /// An end is told to who knew of another one when it asked.
-    fn rises(&mut self, known: i64, end: i64) -> Result<(), Violation> {
-        if end < known {
-            return Err(Violation {
-                property: "end-never-falls",
-                fact: format!("{:?} ended at {known}", self.partition),
-                contradiction: format!("asked again, it ends at {end}"),
-            });
-        }
-        self.end = self.end.max(end);
-        Ok(())
+    fn new(partition: Partition) -> Place {
+        Place { partition, position: 0, epoch: -1, leader_epoch: -1 }
     }
 }
 
@@ -290,10 +294,20 @@ impl Role for Consumer {
             (Asked::Fetch(asked), Response::Fetch(r)) => self.took(&asked, &r, cx),
             (Asked::List(timestamp, ends), Response::ListOffsets(r)) => {
                 let parts = r.topics.iter().flat_map(|t| &t.partitions);
-                for ((place, known), part) in self.places.iter_mut().zip(ends).zip(parts) {
+                for ((place, (end, start)), part) in self.places.iter().zip(ends).zip(parts) {
                     match part.error_code {
-                        error::NONE if timestamp == list_offsets::LATEST => place.rises(known, part.offset)?,
-                        error::NONE => {}
+                        error::NONE if timestamp == list_offsets::LATEST => {
+                            cx.history.ends(&place.partition, end, part.offset)?;
+                        }
+                        error::NONE if timestamp == list_offsets::EARLIEST => {
+                            cx.history.starts(&place.partition, start, part.offset)?;
+                        }
+                        error::NONE if timestamp == list_offsets::MAX_TIMESTAMP => {
+                            cx.history.newest(&place.partition, end, (part.offset, part.timestamp))?;
+                        }
+                        error::NONE => {
+                            cx.history.first_since(&place.partition, timestamp, end, (part.offset, part.timestamp))?;
+                        }
                         code if retriable(code) => self.next_at = cx.now + 150 * MS,
                         code => return Err(odd_error("a list-offsets", code)),
                     }

@@ -308,9 +308,19 @@ impl Disk {
         }
     }
 
-    /// The log of a topic's partition.
-    pub(super) fn log_of(&self, topic: &str, partition: i32) -> Option<LogId> {
-        self.logs.iter().find(|(id, it)| it.name == topic && id.partition == partition).map(|(id, _)| *id)
+    /// The logs of a topic's partition: of a deleted topic's name there may be more than one.
+    pub(super) fn logs_of(&self, topic: &str, partition: i32) -> impl Iterator<Item = LogId> {
+        self.logs.iter().filter(move |(id, it)| it.name == topic && id.partition == partition).map(|(id, _)| *id)
+    }
+
+    /// All logs that there are and that take changes: what became of the others, the next life decides.
+    pub(super) fn logs(&self) -> impl Iterator<Item = LogId> {
+        self.logs.iter().filter(|(_, it)| it.dead.is_none()).map(|(id, _)| *id)
+    }
+
+    /// Whether there is such a log, not removed yet.
+    pub(super) fn has(&self, id: LogId) -> bool {
+        self.logs.contains_key(&id)
     }
 
     /// Everything below is on the device.

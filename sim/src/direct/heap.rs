@@ -42,6 +42,11 @@ impl<E> Heap<E> {
         Some((at, event))
     }
 
+    /// Whether something is true of every event to come.
+    pub(super) fn all(&self, is: impl Fn(&E) -> bool) -> bool {
+        self.slab.iter().flatten().all(is)
+    }
+
     /// Events pushed so far.
     pub(super) fn pushed(&self) -> u64 {
         self.pushed

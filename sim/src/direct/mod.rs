@@ -16,6 +16,7 @@ mod disk;
 mod durable;
 mod epochs;
 mod heap;
+mod hired;
 mod net;
 mod params;
 mod producer;
@@ -30,6 +31,9 @@ use klamm_core::ids::LogId;
 use crate::history::History;
 use crate::panics;
 use crate::report::{Engine, Report, Verdict, Violation};
+use crate::workload::keeper::Keeper;
+use crate::workload::owner::Owner;
+use crate::workload::settler::Settler;
 use admin::{Admin, Auditor, Watcher};
 use broker::Broker;
 use client::{Actor, Client, Cx, Do, Ledger};
@@ -37,9 +41,11 @@ use consumer::Consumer;
 use digest::Digest;
 use epochs::Epochs;
 use heap::Heap;
+use hired::Hired;
 use net::{Net, ToBroker, ToClient};
 pub use params::Canary;
-use params::{MS, Params, SECOND};
+use params::{LONGEST_KEPT_MS, MS, Params, SECOND};
+pub(crate) use producer::after;
 use producer::{Idempotent, Plain};
 
 /// States that a campaign must reach, by counter: else it tests too little.
@@ -48,22 +54,36 @@ pub const SOMETIMES: &[&str] = &[
     "alarms",
     "halts",
     "batches lost",
+    "batches too large",
     "batches sent again",
+    "configs altered",
+    "crashes during deletion",
     "cuts",
     "kills",
     "leases",
+    "partitions added",
+    "partitions settled",
     "power losses",
     "producers reset",
+    "reads below a start",
     "recoveries cut short",
     "rolls",
     "sync errors",
     "timeouts",
+    "topics deleted",
+    "topics made again",
+    "topics made again after a crash",
+    "trims",
+    "trims by retention",
+    "trims without an end",
     "unsynced batches survived",
     "write errors",
 ];
 
 /// Clients that look for topics: the first ones after the one that makes them.
 const WATCHERS: usize = 2;
+/// Retention first looks so long after a start.
+const RETENTION_DELAY: u64 = 30 * SECOND;
 /// Healing and reading back each end within this, or the run is stuck.
 const PATIENCE: u64 = 300 * SECOND;
 /// So many events are a livelock.
@@ -128,6 +148,8 @@ enum Event {
 enum Phase {
     Work,
     Heal,
+    /// Nothing is sent: retention does its work.
+    Settle,
     ReadBack,
 }
 
@@ -214,6 +236,16 @@ impl Sim {
         for _ in 0..sim.params.consumers {
             sim.hire(|id, params| Box::new(Client::new(id, Consumer::new(id, params))));
         }
+        if let Some(habits) = sim.params.habits.clone() {
+            let seed = sim.params.dice.bits("keeper", 0);
+            sim.hire(|id, _| Box::new(Client::new(id, Hired::new(Keeper::new(seed, habits)))));
+        }
+        for number in 0..sim.params.owners {
+            let seed = sim.params.dice.bits("owner", number);
+            let pace = sim.params.dice.pick("owner's pace", number, &[50, 300, 1_500]) * MS;
+            let segment_bytes = vec![300, 2_000, 1 << 20];
+            sim.hire(|id, _| Box::new(Client::new(id, Hired::new(Owner::new(seed, number, pace, segment_bytes)))));
+        }
         sim
     }
 
@@ -236,6 +268,10 @@ impl Sim {
                 if self.phase != Phase::Work && self.now > self.phase_ends {
                     return Verdict::Stuck(format!("{:?} does not end: {}", self.phase, self.who_waits()));
                 }
+                // Where something is not kept for ever, shards look at their logs for ever.
+                if self.phase == Phase::Heal && self.heap.all(|event| matches!(event, Event::Wake { .. })) {
+                    break;
+                }
                 if self.heap.pushed() > MOST_EVENTS {
                     return Verdict::Stuck(format!("{MOST_EVENTS} events, {:?}: {}", self.phase, self.who_waits()));
                 }
@@ -247,6 +283,9 @@ impl Sim {
                         return Verdict::Stuck(format!("nothing is left to happen, and {who}"));
                     }
                     self.counters.insert("acks", self.history.acknowledgements());
+                    self.settle();
+                }
+                Phase::Settle => {
                     self.phase = Phase::ReadBack;
                     self.phase_ends = self.now + PATIENCE;
                     self.hire(|id, _| Box::new(Client::new(id, Auditor::new(id))));
@@ -293,7 +332,7 @@ impl Sim {
 
     /// A client hears something, or its timer.
     fn act(&mut self, client: usize, heard: Option<ToClient>) {
-        let topics = self.ledger.topics.len();
+        let moment = self.history.moment();
         let mut cx = Cx {
             now: self.now,
             wall: self.clock().wall,
@@ -306,7 +345,7 @@ impl Sim {
         let verdict = self.actors[client].step(heard, &mut cx);
         let wants = cx.out;
         self.check(verdict);
-        if self.ledger.topics.len() > topics {
+        if self.history.moment() > moment {
             self.watch();
         }
         for want in wants {
@@ -428,6 +467,15 @@ impl Sim {
         (0..self.actors.len()).for_each(|client| self.act(client, None));
     }
 
+    /// Somebody waits for retention to do its work, and ends it: else it would go on for ever.
+    fn settle(&mut self) {
+        self.phase = Phase::Settle;
+        let check = self.params.retention_check_ms * MS;
+        let quiet = LONGEST_KEPT_MS * MS + RETENTION_DELAY + 2 * check + 20 * SECOND;
+        self.phase_ends = self.now + quiet + PATIENCE;
+        self.hire(|id, _| Box::new(Client::new(id, Hired::new(Settler::new(quiet, true, true)))));
+    }
+
     /// All that was read back, against all that was seen before.
     fn verdict(&mut self) -> Verdict {
         self.check_at_rest();
@@ -441,10 +489,22 @@ impl Sim {
         if let Some(who) = self.actors.iter().find_map(|a| a.owes()) {
             return Verdict::Stuck(format!("nothing is left to happen, and {who}"));
         }
+        let left = self.broker.disk.logs().find_map(|log| Some((log, self.history.dead(log.topic)?.clone())));
+        if let Some((log, life)) = left {
+            self.check(Err(Violation {
+                property: "nothing-left-behind",
+                fact: format!("the deletion of {life} was acknowledged"),
+                contradiction: format!("with nothing left to happen its log {log} is still there"),
+            }));
+        }
         // A partition that nobody could read back held nothing, or what it held is lost.
+        let mut read_back = std::mem::take(&mut self.ledger.read_back);
         for partition in producer::partitions(&self.params) {
-            let log = self.ledger.read_back.remove(&partition).unwrap_or_default();
-            let verdict = self.history.finally(&partition, &log);
+            let start = self.history.start(&partition);
+            read_back.entry(partition).or_insert((start, Vec::new()));
+        }
+        for (partition, (start, log)) in read_back {
+            let verdict = self.history.finally(&partition, start, &log);
             self.check(verdict);
         }
         match self.violation.take() {

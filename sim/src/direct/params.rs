@@ -5,6 +5,8 @@
 
 use klamm_core::rng::draw;
 
+use crate::workload::keeper::Habits;
+
 /// A millisecond.
 pub(super) const MS: u64 = 1_000_000;
 /// A second.
@@ -109,6 +111,12 @@ pub(super) struct Params {
     pub(super) idempotent: u64,
     pub(super) plain: u64,
     pub(super) consumers: u64,
+    /// Clients that delete topics and make them again.
+    pub(super) owners: u64,
+    /// What the one who looks after topics does; nothing: nobody does.
+    pub(super) habits: Option<Habits>,
+    /// The time between two looks for what is not kept, milliseconds.
+    pub(super) retention_check_ms: u64,
     /// Mean nanoseconds between two batches of a producer.
     pub(super) think: u64,
     pub(super) mesh_delay: u64,
@@ -120,6 +128,25 @@ pub(super) struct Params {
     pub(super) calm: bool,
     pub(super) faults: Faults,
     pub(super) canary: Canary,
+}
+
+/// The longest `retention.ms` that a topic gets, milliseconds.
+pub(super) const LONGEST_KEPT_MS: u64 = 30_000;
+
+/// What the keeper of topics does.
+fn habits(dice: Dice, topics: &[Topic]) -> Habits {
+    let some = |what: &str, of: &[i64]| if dice.one_in(what, 0, 2) { of.to_vec() } else { Vec::new() };
+    Habits {
+        pace: dice.pick("keeper's pace", 0, &[300, 1_000, 4_000]) * MS,
+        trims: dice.one_in("trims", 0, 2),
+        grows: dice.one_in("grows", 0, 2),
+        retention_ms: some("retention.ms", &[-1, 300, 5_000, LONGEST_KEPT_MS as i64]),
+        retention_bytes: some("retention.bytes", &[-1, 0, 1_000, 20_000]),
+        segment_bytes: some("segment.bytes", &[200, 1_000, 10_000]),
+        message_bytes: if dice.one_in("max.message.bytes", 0, 4) { vec![200, 400, 1 << 20] } else { Vec::new() },
+        restamps: dice.one_in("timestamp.type", 0, 3),
+        cached: topics.iter().filter(|topic| !topic.durable).map(|topic| topic.name.clone()).collect(),
+    }
 }
 
 impl Params {
@@ -140,17 +167,21 @@ impl Params {
         let faults = if calm { faults.none() } else { faults };
         let default_partitions = param("default partitions", &[1, 2, 5]) as i32;
         let duration = param("duration", &[30, 60, 120]) * SECOND;
+        let topics = topics(dice, duration, default_partitions, &faults);
         Params {
             dice,
             duration,
             shards: param("shards", &[1, 2, 2, 3]) as u16,
             resize: param("resize", &[0, 0, 1]) == 1,
-            topics: topics(dice, duration, default_partitions, &faults),
+            habits: (param("keeper", &[0, 1, 1]) == 1).then(|| habits(dice, &topics)),
+            topics,
             default_partitions,
             segment_bytes: param("segment bytes", &[300, 2_000, 8_000, 1 << 20]) as u32,
             idempotent: param("idempotent", &[1, 1, 2, 3]),
             plain: param("plain", &[0, 1, 2]),
             consumers: param("consumers", &[0, 1, 1, 2]),
+            owners: param("owners", &[0, 0, 1, 2]),
+            retention_check_ms: param("retention check", &[50, 1_000, 10_000]),
             think: param("think", &[20, 50, 200, 800]) * MS,
             mesh_delay: param("mesh delay", &[200, 20_000, MS, 30 * MS]),
             net_delay: param("net delay", &[50_000, 500_000, 20 * MS]),

@@ -7,16 +7,16 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use klamm_core::ids::{ProducerEpoch, ProducerId, Sequence};
+use klamm_core::ids::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 use klamm_core::record::Builder;
 use klamm_core::wire::{
     InitProducerIdRequest, PartitionProduceData, ProduceRequest, ProduceResponse, Response, TopicProduceData, error,
 };
 
-use super::broker::checksum;
+use super::broker::{EPOCH_MS, checksum};
 use super::client::{Ask, Cx, Role, odd_answer, odd_error, vanished};
-use super::params::{MS, Params};
-use crate::history::Partition;
+use super::params::{Dice, MS, Params};
+use crate::history::{History, Partition, Sent, name_of};
 use crate::report::Violation;
 
 /// Batches in flight to a partition, as in every client (`max.in.flight.requests.per.connection`).
@@ -39,15 +39,20 @@ pub(super) fn batch(values: &[u64], producer: Option<(ProducerId, Sequence)>, cx
     builder.build(checksum)
 }
 
+/// What is known of a batch that is sent now: whoever stamps it, its time is the true one or later.
+pub(super) fn sent(bytes: &Bytes, now: u64, stamp: Timestamp) -> Sent {
+    Sent { bytes: bytes.len() as u32, time: EPOCH_MS + (now / MS) as i64, stamp: stamp.0 }
+}
+
 /// A request to append batches, one a partition.
 pub(super) fn produce(acks: i16, timeout_ms: i32, parts: Vec<(&Partition, Bytes)>) -> ProduceRequest {
     let mut topic_data: Vec<TopicProduceData> = Vec::new();
     for ((name, index), records) in parts {
         let data = PartitionProduceData { index: *index, records: Some(records) };
-        match topic_data.last_mut().filter(|t| t.name == *name) {
+        match topic_data.last_mut().filter(|t| t.name == name_of(name)) {
             Some(topic) => topic.partition_data.push(data),
             None => topic_data.push(TopicProduceData {
-                name: name.clone(),
+                name: name_of(name).to_owned(),
                 partition_data: vec![data],
                 ..TopicProduceData::default()
             }),
@@ -91,6 +96,8 @@ struct Batch {
     /// Acknowledged before an earlier one: it still counts, because the broker knows the last five only.
     done: bool,
     again: bool,
+    /// How often it was sent.
+    times: u32,
     /// Sent when its topic was known to exist.
     known: bool,
 }
@@ -98,6 +105,8 @@ struct Batch {
 #[derive(Debug)]
 struct Lane {
     partition: Partition,
+    /// The first one of this producer id.
+    first_sequence: i32,
     next_sequence: i32,
     /// Not acknowledged, in order.
     outstanding: VecDeque<Batch>,
@@ -128,10 +137,38 @@ pub(super) enum Asked {
     },
 }
 
+impl Lane {
+    /// Sequences begin at 0, or so that they wrap soon.
+    fn new(partition: Partition, producer: u64, dice: Dice) -> Lane {
+        let near = dice.one_in("sequences near the end", producer ^ partition.1 as u64, 4);
+        let first_sequence = if near { i32::MAX - dice.below("how near", producer, 40) as i32 } else { 0 };
+        Lane { partition, first_sequence, next_sequence: first_sequence, outstanding: VecDeque::new(), retry_at: 0 }
+    }
+}
+
+/// The sequence that is so many behind another one: 0 follows the last one.
+pub(crate) fn after(sequence: i32, count: usize) -> i32 {
+    ((i64::from(sequence) + count as i64) % (1 << 31)) as i32
+}
+
+/// Whether batches may be too large for a partition.
+fn limited(history: &History, partition: &Partition) -> bool {
+    history.topic(&partition.0).is_some_and(|topic| topic.limited)
+}
+
+/// Partitions that were added since.
+pub(super) fn added<'a>(
+    history: &'a History,
+    have: impl Fn(&Partition) -> bool + 'a,
+) -> impl Iterator<Item = Partition> + 'a {
+    let all = history.alive().filter(|(_, topic)| !topic.mortal);
+    let all = all.flat_map(|(life, topic)| (0..topic.partitions as i32).map(move |index| (life.clone(), index)));
+    all.filter(move |partition| !have(partition))
+}
+
 impl Idempotent {
     pub(super) fn new(id: u64, params: &Params) -> Idempotent {
-        let lane = |partition| Lane { partition, next_sequence: 0, outstanding: VecDeque::new(), retry_at: 0 };
-        let lanes = partitions(params).into_iter().map(lane).collect();
+        let lanes = partitions(params).into_iter().map(|partition| Lane::new(partition, id, params.dice)).collect();
         Idempotent { id, generation: 0, producer: None, asking: false, lanes, next_at: 0, draws: 0 }
     }
 
@@ -146,14 +183,17 @@ impl Idempotent {
         self.generation += 1;
         self.producer = None;
         for lane in &mut self.lanes {
-            lane.outstanding.clear();
-            (lane.next_sequence, lane.retry_at) = (0, 0);
+            *lane = Lane::new(lane.partition.clone(), self.id << 32 | self.generation, cx.params.dice);
         }
     }
 
     /// Makes some batches. Now and then many at once.
     fn make(&mut self, producer: ProducerId, cx: &mut Cx<'_>) {
         let dice = cx.params.dice;
+        let new: Vec<Partition> =
+            added(cx.history, |new| self.lanes.iter().any(|lane| lane.partition == *new)).collect();
+        let name = self.id << 32 | self.generation;
+        self.lanes.extend(new.into_iter().map(|partition| Lane::new(partition, name, dice)));
         let key = self.key();
         self.next_at = cx.now + dice.delay("think", key, cx.params.think);
         let count = if dice.one_in("burst", key, 16) { 12 } else { 1 };
@@ -166,10 +206,10 @@ impl Idempotent {
                 continue;
             }
             let values: Vec<u64> = (0..dice.between("values", key, 1, 3)).map(|_| cx.ledger.value()).collect();
-            values.iter().for_each(|v| cx.history.sent(&lane.partition, history_id, *v));
             let sequence = lane.next_sequence;
-            lane.next_sequence += values.len() as i32;
+            lane.next_sequence = after(sequence, values.len());
             let bytes = batch(&values, Some((producer, Sequence(sequence))), cx);
+            cx.history.sent(&lane.partition, history_id, &values, sent(&bytes, cx.now, cx.wall));
             let expires = cx.now + cx.params.delivery_timeout;
             lane.outstanding.push_back(Batch {
                 sequence,
@@ -179,6 +219,7 @@ impl Idempotent {
                 sent: false,
                 done: false,
                 again: false,
+                times: 0,
                 known: false,
             });
         }
@@ -196,6 +237,7 @@ impl Idempotent {
                 cx.ledger.count("batches sent again");
             }
             (batch.sent, batch.again, batch.known) = (true, true, cx.knows(&lane.partition));
+            batch.times += 1;
             asked.push((at, batch.sequence));
             parts.push((&lane.partition, batch.bytes.clone()));
             if alone {
@@ -229,7 +271,7 @@ impl Idempotent {
                     while lane.outstanding.pop_front_if(|b| b.done).is_some() {}
                     continue;
                 }
-                error::OUT_OF_ORDER_SEQUENCE_NUMBER if index == 0 && *sequence > 0 => {
+                error::OUT_OF_ORDER_SEQUENCE_NUMBER if index == 0 && *sequence != lane.first_sequence => {
                     return Err(Violation {
                         property: "sequences-kept",
                         fact: format!("all before sequence {sequence} to {:?} is acknowledged", lane.partition),
@@ -242,6 +284,16 @@ impl Idempotent {
                     return Ok(());
                 }
                 error::OUT_OF_ORDER_SEQUENCE_NUMBER => {}
+                // It can never be delivered, and what follows it neither.
+                error::MESSAGE_TOO_LARGE if limited(cx.history, &lane.partition) => {
+                    // An earlier attempt may be in the log, from before it was too large.
+                    if lane.outstanding[index].times == 1 {
+                        cx.refused(&lane.partition, &lane.outstanding[index].values);
+                    }
+                    cx.ledger.count("batches too large");
+                    self.reset(cx);
+                    return Ok(());
+                }
                 error::UNKNOWN_TOPIC_OR_PARTITION if lane.outstanding[index].known => {
                     return Err(vanished(&lane.partition));
                 }
@@ -338,7 +390,7 @@ pub(super) struct Plain {
 
 /// A question of the plain producer.
 #[derive(Debug)]
-pub(super) struct Sent {
+pub(super) struct Tried {
     lane: usize,
     values: Vec<u64>,
     corrupt: bool,
@@ -353,9 +405,9 @@ impl Plain {
 }
 
 impl Role for Plain {
-    type Asked = Sent;
+    type Asked = Tried;
 
-    fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Sent>> {
+    fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Tried>> {
         if cx.stopping || cx.now < self.next_at || self.waiting >= IN_FLIGHT {
             return Vec::new();
         }
@@ -363,12 +415,14 @@ impl Role for Plain {
         self.draws += 1;
         let key = self.id << 40 | self.draws;
         self.next_at = cx.now + dice.delay("think", key, cx.params.think);
+        let new: Vec<Partition> = added(cx.history, |new| self.lanes.contains(new)).collect();
+        self.lanes.extend(new);
         let lane = dice.below("lane", key, self.lanes.len() as u64) as usize;
         let partition = &self.lanes[lane];
         let values: Vec<u64> = (0..dice.between("values", key, 1, 3)).map(|_| cx.ledger.value()).collect();
-        values.iter().for_each(|v| cx.history.sent(partition, self.id << 32 | self.generation, *v));
         let corrupt = dice.one_in("corrupt batch", key, 20);
         let mut bytes = batch(&values, None, cx);
+        cx.history.sent(partition, self.id << 32 | self.generation, &values, sent(&bytes, cx.now, cx.wall));
         if corrupt {
             let mut broken = bytes.to_vec();
             let at = dice.between("corrupt byte", key, 61, broken.len() as u64 - 1) as usize;
@@ -377,12 +431,12 @@ impl Role for Plain {
         }
         let acks = dice.pick("acks", key, &[-1, -1, 1, 0]);
         let request = produce(acks, 1_000, vec![(partition, bytes)]);
-        let asked = (acks != 0).then_some(Sent { lane, values, corrupt, known: cx.knows(partition) });
+        let asked = (acks != 0).then_some(Tried { lane, values, corrupt, known: cx.knows(partition) });
         self.waiting += usize::from(asked.is_some());
         vec![(request.into(), asked)]
     }
 
-    fn answered(&mut self, asked: Sent, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
+    fn answered(&mut self, asked: Tried, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
         self.waiting -= 1;
         let Response::Produce(response) = response else { return Err(odd_answer(&response)) };
         let partition = &self.lanes[asked.lane];
@@ -403,6 +457,7 @@ impl Role for Plain {
                 error::UNKNOWN_TOPIC_OR_PARTITION if asked.known => return Err(vanished(partition)),
                 error::UNKNOWN_TOPIC_OR_PARTITION => cx.refused(partition, &asked.values),
                 error::CORRUPT_MESSAGE if asked.corrupt => cx.refused(partition, &asked.values),
+                error::MESSAGE_TOO_LARGE if limited(cx.history, partition) => cx.refused(partition, &asked.values),
                 // It may be in the log.
                 code if retriable(code) => {}
                 code => return Err(odd_error("a produce", code)),

@@ -1,6 +1,6 @@
 //! Creates topics, and holds the broker to them: a topic that was acknowledged is there from then on, with its id.
 
-use super::ledger::{Ledger, Topic};
+use super::ledger::Ledger;
 use super::parameters::{Parameters, segment_bytes};
 use super::producer::pause;
 use crate::client::{Connection, Lost};
@@ -9,7 +9,7 @@ use klamm_core::metadata::configs::INTERNAL_SEGMENT_BYTES;
 use klamm_core::rng::Rng;
 use klamm_core::wire::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, MetadataRequest, MetadataRequestTopic, MetadataResponse,
-    MetadataResponseTopic, Response, error,
+    Response, error,
 };
 use std::rc::Rc;
 
@@ -87,10 +87,20 @@ async fn try_create(
     let found = described.topics.iter().find(|topic| topic.name.as_deref() == Some(name));
     match found.filter(|topic| topic.error_code == error::NONE) {
         Some(found) => {
-            let topic = Topic { name: name.to_owned(), id: found.topic_id, partitions };
-            check_topic(ledger, &topic, Some(found));
+            let mut history = ledger.history.borrow_mut();
+            history.created(name, name, Some(found.topic_id), partitions as usize);
+            if let Some(created) = history.topic_mut(name) {
+                created.segment_bytes = u64::from(segment_bytes);
+            }
+            drop(history);
+            if found.partitions.len() != partitions as usize {
+                ledger.violated(Violation {
+                    property: "partitions-never-fall",
+                    fact: format!("{name} was created with {partitions} partitions"),
+                    contradiction: format!("Metadata says {found:?}"),
+                });
+            }
             ledger.count("topics created", 1);
-            ledger.topics.borrow_mut().push(topic);
         }
         None => ledger.violated(Violation {
             property: "topics-stay",
@@ -117,25 +127,8 @@ async fn describe(
 
 /// Looks for every acknowledged topic.
 pub(super) async fn look(connection: &mut Connection, ledger: &Ledger, rng: &mut Rng) -> Result<(), Lost> {
-    let known = ledger.topics.borrow().clone();
+    let asked = ledger.history.borrow().moment();
     let described = describe(connection, None, 10 + rng.below(4) as i16).await?;
-    for topic in known {
-        let found = described.topics.iter().find(|found| found.name.as_deref() == Some(&topic.name));
-        check_topic(ledger, &topic, found);
-    }
+    ledger.check(ledger.history.borrow().listed(asked, &described));
     Ok(())
-}
-
-fn check_topic(ledger: &Ledger, topic: &Topic, found: Option<&MetadataResponseTopic>) {
-    let same = |f: &MetadataResponseTopic| {
-        f.topic_id == topic.id && f.partitions.len() == usize::try_from(topic.partitions).unwrap_or_default()
-    };
-    if found.is_some_and(same) {
-        return;
-    }
-    ledger.violated(Violation {
-        property: "topics-stay",
-        fact: format!("{} was created with id {} and {} partitions", topic.name, topic.id, topic.partitions),
-        contradiction: format!("Metadata says {found:?}"),
-    });
 }

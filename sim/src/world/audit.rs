@@ -1,13 +1,18 @@
 //! The end of a run: every partition must take a record, and everything is read back over the wire.
 
 use super::admin::look;
-use super::consumer::{Cursor, cursors, end, fetch};
+use super::consumer::{Cursor, cursors, fetch, listed};
+use super::hired;
 use super::ledger::{Ledger, Phase};
+use super::parameters::{MS, Parameters};
 use super::producer::pause;
 use crate::client::{Connection, Lost, batch};
-use crate::clock::EPOCH_MS;
+use crate::clock::{EPOCH_MS, elapsed_ns};
+use crate::history::Sent;
+use crate::workload::settler::Settler;
 use klamm_core::ids::Timestamp;
 use klamm_core::rng::Rng;
+use klamm_core::wire::list_offsets::{EARLIEST, LATEST};
 use klamm_core::wire::{FetchRequest, PartitionProduceData, ProduceRequest, Response, TopicProduceData, error};
 use std::rc::Rc;
 
@@ -20,20 +25,25 @@ const STEP_BYTES: i32 = 40_000;
 const PAUSE_MS: u64 = 50;
 
 /// Waits for the audit to begin, does it, and says so.
-pub(super) async fn audit(ledger: Rc<Ledger>, seed: u64) {
+pub(super) async fn audit(ledger: Rc<Ledger>, parameters: Rc<Parameters>, seed: u64) {
     let mut rng = Rng::new(seed);
     while ledger.phase.get() < Phase::Audit {
         pause(&mut rng, 5).await;
     }
-    let topics = ledger.topics.borrow().clone();
-    for mut cursor in cursors(&topics) {
+    ledger.waits_for.replace("retention".to_owned());
+    if parameters.habits.is_some() {
+        hired::work(ledger.clone(), Settler::new(parameters.quiet_ms() * MS, !parameters.drifts, false), rng.draw())
+            .await;
+    }
+    for mut cursor in cursors(&ledger.topics(true)) {
         let place = format!("{}-{}", cursor.at.0, cursor.at.1);
         ledger.waits_for.replace(format!("{place} to acknowledge a record"));
         until(&ledger, &mut rng, async |connection| probe(connection, &ledger, &cursor).await).await;
         ledger.waits_for.replace(format!("{place} to be read back"));
         let mut log = Vec::new();
         until(&ledger, &mut rng, async |connection| read_back(connection, &ledger, &mut cursor, &mut log).await).await;
-        ledger.check(ledger.history.borrow_mut().finally(&cursor.at, &log));
+        let start = log.first().map_or(cursor.next, |(offset, _)| *offset);
+        ledger.check(ledger.history.borrow_mut().finally(&cursor.at, start, &log));
     }
     ledger.waits_for.replace("Metadata".to_owned());
     let mut own = Rng::new(rng.draw());
@@ -59,12 +69,15 @@ async fn until(ledger: &Ledger, rng: &mut Rng, mut work: impl AsyncFnMut(&mut Co
 /// Has a new value acknowledged.
 async fn probe(connection: &mut Connection, ledger: &Ledger, cursor: &Cursor) -> Result<bool, Lost> {
     let (value, producer) = (ledger.number(), ledger.number());
-    ledger.history.borrow_mut().sent(&cursor.at, producer, value);
-    let records = Some(batch(&[value], 0, Timestamp(EPOCH_MS), None));
+    let wall = EPOCH_MS + (elapsed_ns() / MS) as i64;
+    let bytes = batch(&[value], 0, Timestamp(wall), None);
+    let sent = Sent { bytes: bytes.len() as u32, time: wall, stamp: wall };
+    ledger.history.borrow_mut().sent(&cursor.at, producer, &[value], sent);
+    let records = Some(bytes);
     let data = PartitionProduceData { index: cursor.at.1, records };
-    let topic = TopicProduceData { name: cursor.at.0.clone(), topic_id: cursor.topic, partition_data: vec![data] };
+    let topic = TopicProduceData { topic_id: cursor.topic, partition_data: vec![data], ..TopicProduceData::default() };
     let request = ProduceRequest { acks: -1, timeout_ms: 3_000, topic_data: vec![topic], ..ProduceRequest::default() };
-    let response = match connection.ask(12, request, ANSWER_MS).await? {
+    let response = match connection.ask(13, request, ANSWER_MS).await? {
         Response::Produce(response) => response,
         other => return Err(Lost::Nonsense(format!("{:?} to Produce", other.key()))),
     };
@@ -85,12 +98,16 @@ async fn read_back(
     cursor: &mut Cursor,
     log: &mut Vec<(i64, u64)>,
 ) -> Result<bool, Lost> {
-    let Some(end) = end(connection, ledger, 5, cursor).await? else { return Ok(false) };
+    let Some(end) = listed(connection, ledger, 5, LATEST, cursor).await? else { return Ok(false) };
+    if log.is_empty() {
+        let Some(start) = listed(connection, ledger, 5, EARLIEST, cursor).await? else { return Ok(false) };
+        cursor.next = start;
+    }
     while cursor.next < end {
-        let request = FetchRequest { max_wait_ms: 100, min_bytes: 1, ..FetchRequest::default() };
+        let request = FetchRequest { max_wait_ms: 100, min_bytes: 1, topic_ids: true, ..FetchRequest::default() };
         let from = cursor.next;
         let cursors = std::slice::from_mut(cursor);
-        if !fetch(connection, ledger, 12, request, STEP_BYTES, cursors).await? || cursor.next == from {
+        if !fetch(connection, ledger, 13, request, STEP_BYTES, cursors).await? || cursor.next == from {
             return Ok(false);
         }
         log.extend(ledger.history.borrow().between(&cursor.at, from, cursor.next));

@@ -170,7 +170,13 @@ impl Site {
             open: klamm::codec::open,
             seed,
             log_dir: "/simulated".to_owned(),
-            configs: [("log.segment.bytes".to_owned(), self.parameters.segment_bytes.to_string())].into(),
+            configs: [
+                ("log.segment.bytes".to_owned(), self.parameters.segment_bytes.to_string()),
+                ("log.retention.ms".to_owned(), "-1".to_owned()),
+                ("log.retention.check.interval.ms".to_owned(), self.parameters.retention_check_ms.to_string()),
+                ("log.initial.task.delay.ms".to_owned(), self.parameters.retention_check_ms.to_string()),
+            ]
+            .into(),
         }
     }
 
@@ -191,6 +197,7 @@ impl Site {
     fn observer(self: Rc<Site>, shard: ShardIndex) -> Observer {
         Box::new(move |now: Now, input: &Input, effects: &[Effect]| {
             self.trace.borrow_mut().step(elapsed_ns(), shard.0, now, input, effects);
+            self.ledger.history.borrow_mut().shows(now.wall.0);
             self.look(input, effects);
         })
     }
@@ -220,6 +227,10 @@ impl Site {
                 let two = leased > 0 && leased < ranges.len();
                 self.ledger.count("fetches over two shards", u64::from(two));
             }
+            let retained = matches!((input, effect), (Input::Tick, Effect::Trim { .. }));
+            self.ledger.count("trims by retention", u64::from(retained));
+            let whole = matches!(effect, Effect::Trim { roll: Some(_), .. });
+            self.ledger.count("trims of everything", u64::from(whole));
             self.ledger.count("alarms", u64::from(matches!(effect, Effect::Alarm { .. })));
         }
     }

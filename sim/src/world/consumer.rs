@@ -2,15 +2,19 @@
 //! once against what everybody saw before.
 
 use super::ledger::{Ledger, Topic};
-use super::parameters::pick;
+use super::parameters::{MS, pick};
 use super::producer::pause;
+use super::session::Session;
 use crate::client::{Connection, Lost};
-use crate::history::Partition;
+use crate::clock::{EPOCH_MS, elapsed_ns};
+use crate::history::{Partition, name_of};
+use crate::workload::owner::below_start;
 use klamm_core::ids::Uuid;
 use klamm_core::rng::Rng;
 use klamm_core::wire::{
     FetchPartition, FetchRequest, FetchTopic, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
-    PartitionData, Records, Response, error, list_offsets,
+    PartitionData, Records, Response, error,
+    list_offsets::{EARLIEST, LATEST, MAX_TIMESTAMP},
 };
 use std::rc::Rc;
 
@@ -40,21 +44,22 @@ pub(super) async fn consume(ledger: Rc<Ledger>, seed: u64) {
 /// Every partition of every topic.
 pub(super) fn cursors(topics: &[Topic]) -> Vec<Cursor> {
     let of = |topic: &Topic| {
-        let Topic { name, id, partitions } = topic.clone();
-        (0..partitions).map(move |partition| Cursor { at: (name.clone(), partition), topic: id, next: 0 })
+        let Topic { life, id, partitions } = topic.clone();
+        (0..partitions).map(move |partition| Cursor { at: (life.clone(), partition), topic: id, next: 0 })
     };
     topics.iter().flat_map(of).collect()
 }
 
 /// Reads over one connection for a while.
 async fn poll(ledger: &Ledger, rng: &mut Rng) -> Result<(), Lost> {
-    let mut cursors = cursors(&ledger.topics.borrow());
+    let mut cursors = cursors(&ledger.topics(false));
     cursors.retain(|_| !rng.one_in(4));
     if cursors.is_empty() {
         return Ok(());
     }
     let mut connection = Connection::dial(rng.draw()).await?;
     let version = 4 + rng.below(15) as i16;
+    let mut session = (version >= 7 && rng.one_in(2)).then(Session::default);
     for _ in 0..1 + rng.below(60) {
         if !ledger.is_working() {
             break;
@@ -63,12 +68,29 @@ async fn poll(ledger: &Ledger, rng: &mut Rng) -> Result<(), Lost> {
             let cursor = rng.below(cursors.len() as u64) as usize;
             jump(&mut connection, ledger, &mut cursors[cursor], rng).await?;
         }
+        if rng.one_in(6) {
+            let cursor = &cursors[rng.below(cursors.len() as u64) as usize];
+            let now = EPOCH_MS + (elapsed_ns() / MS) as i64;
+            let time = if rng.one_in(4) { MAX_TIMESTAMP } else { now - rng.below(4_000) as i64 };
+            listed(&mut connection, ledger, 7 + rng.below(5) as i16, time, cursor).await?;
+        }
+        if cursors.len() > 1 && rng.one_in(20) {
+            cursors.pop();
+        }
         let wait_ms = pick(rng, &[0, 5, 100, 500]);
         let min_bytes = pick(rng, &[0, 1, 1, 400, 5_000]);
         let max_bytes = pick(rng, &[1, 900, 50_000, 1 << 20]);
         let partition_max_bytes = pick(rng, &[1, 300, 20_000, 1 << 20]);
-        let request = FetchRequest { max_wait_ms: wait_ms, min_bytes, max_bytes, ..FetchRequest::default() };
-        fetch(&mut connection, ledger, version, request, partition_max_bytes, &mut cursors).await?;
+        let topic_ids = version >= 13;
+        let request = FetchRequest { max_wait_ms: wait_ms, min_bytes, max_bytes, topic_ids, ..FetchRequest::default() };
+        match &mut session {
+            Some(session) => {
+                session.fetch(&mut connection, ledger, version, request, partition_max_bytes, &mut cursors).await?;
+            }
+            None => {
+                fetch(&mut connection, ledger, version, request, partition_max_bytes, &mut cursors).await?;
+            }
+        }
         if rng.one_in(3) {
             pause(rng, 30).await;
         }
@@ -80,26 +102,23 @@ async fn poll(ledger: &Ledger, rng: &mut Rng) -> Result<(), Lost> {
 async fn jump(connection: &mut Connection, ledger: &Ledger, cursor: &mut Cursor, rng: &mut Rng) -> Result<(), Lost> {
     cursor.next = match rng.below(3) {
         0 => 0,
-        1 => rng.below(ledger.committed(&cursor.at) as u64 + 1) as i64,
-        _ => end(connection, ledger, 1 + rng.below(11) as i16, cursor).await?.unwrap_or_default(),
+        1 => rng.below(ledger.history.borrow().end(&cursor.at) as u64 + 1) as i64,
+        _ => listed(connection, ledger, 1 + rng.below(11) as i16, LATEST, cursor).await?.unwrap_or_default(),
     };
     Ok(())
 }
 
-/// Where a partition ends; `None` when the broker does not say.
-pub(super) async fn end(
+/// Where a partition starts or ends; `None` when the broker does not say.
+pub(super) async fn listed(
     connection: &mut Connection,
     ledger: &Ledger,
     version: i16,
+    timestamp: i64,
     cursor: &Cursor,
 ) -> Result<Option<i64>, Lost> {
-    let floor = ledger.committed(&cursor.at);
-    let partition = ListOffsetsPartition {
-        partition_index: cursor.at.1,
-        timestamp: list_offsets::LATEST,
-        current_leader_epoch: -1,
-    };
-    let topic = ListOffsetsTopic { name: cursor.at.0.clone(), partitions: vec![partition] };
+    let (start, end) = (ledger.history.borrow().start(&cursor.at), ledger.history.borrow().end(&cursor.at));
+    let partition = ListOffsetsPartition { partition_index: cursor.at.1, timestamp, current_leader_epoch: -1 };
+    let topic = ListOffsetsTopic { name: name_of(&cursor.at.0).to_owned(), partitions: vec![partition] };
     let request = ListOffsetsRequest { topics: vec![topic], ..ListOffsetsRequest::default() };
     let response = match connection.ask(version, request, ANSWER_MS).await? {
         Response::ListOffsets(response) => response,
@@ -111,7 +130,13 @@ pub(super) async fn end(
     if part.error_code != error::NONE {
         return Ok(None);
     }
-    ledger.commits(&cursor.at, floor, part.offset);
+    let mut history = ledger.history.borrow_mut();
+    ledger.check(match timestamp {
+        EARLIEST => history.starts(&cursor.at, start, part.offset),
+        LATEST => history.ends(&cursor.at, end, part.offset),
+        MAX_TIMESTAMP => history.newest(&cursor.at, end, (part.offset, part.timestamp)),
+        time => history.first_since(&cursor.at, time, end, (part.offset, part.timestamp)),
+    });
     Ok(Some(part.offset))
 }
 
@@ -131,16 +156,20 @@ pub(super) async fn fetch(
             partition_max_bytes,
             ..FetchPartition::default()
         };
-        match request.topics.iter_mut().find(|topic| topic.topic == cursor.at.0) {
+        match request.topics.iter_mut().find(|topic| topic.topic_id == cursor.topic) {
             Some(topic) => topic.partitions.push(partition),
             None => request.topics.push(FetchTopic {
-                topic: cursor.at.0.clone(),
+                topic: name_of(&cursor.at.0).to_owned(),
                 topic_id: cursor.topic,
                 partitions: vec![partition],
             }),
         }
     }
-    let floors: Vec<i64> = cursors.iter().map(|cursor| ledger.committed(&cursor.at)).collect();
+    let floors = {
+        let history = ledger.history.borrow();
+        let floors = cursors.iter().map(|c| (history.end(&c.at), history.start(&c.at)));
+        floors.collect::<Vec<(i64, i64)>>()
+    };
     let ms = ANSWER_MS + u64::try_from(request.max_wait_ms).unwrap_or_default();
     let response = match connection.ask(version, request, ms).await? {
         Response::Fetch(response) => response,
@@ -152,7 +181,10 @@ pub(super) async fn fetch(
     let mut served = true;
     for (cursor, floor) in cursors.iter_mut().zip(floors) {
         let mut topics = response.responses.iter();
-        let topic = topics.find(|t| t.topic == cursor.at.0 || (t.topic.is_empty() && t.topic_id == cursor.topic));
+        let topic = topics.find(|t| match t.topic.is_empty() {
+            true => t.topic_id == cursor.topic,
+            false => t.topic == name_of(&cursor.at.0),
+        });
         let part = topic.and_then(|t| t.partitions.iter().find(|p| p.partition_index == cursor.at.1));
         let Some(part) = part else {
             return Err(Lost::Nonsense(format!("no word of {}-{} in an answer to Fetch", cursor.at.0, cursor.at.1)));
@@ -163,15 +195,26 @@ pub(super) async fn fetch(
 }
 
 /// Takes in what came of one partition.
-fn read(ledger: &Ledger, cursor: &mut Cursor, floor: i64, part: &PartitionData) -> bool {
-    if part.error_code == error::OFFSET_OUT_OF_RANGE && cursor.next <= floor {
-        let fact = format!("everything below {floor} was committed before a fetch from {}", cursor.next);
-        ledger.broken("end-never-falls", &cursor.at, &fact, "that is said to be out of range".to_owned());
+pub(super) fn read(ledger: &Ledger, cursor: &mut Cursor, (end, start): (i64, i64), part: &PartitionData) -> bool {
+    if part.error_code == error::OFFSET_OUT_OF_RANGE && cursor.next <= end {
+        // Then it starts behind that, and may.
+        let mut history = ledger.history.borrow_mut();
+        ledger.check(history.starts_behind(&cursor.at, cursor.next));
+        ledger.count("reads below a start", 1);
+        cursor.next = history.start(&cursor.at);
     }
     if part.error_code != error::NONE {
         return false;
     }
-    ledger.commits(&cursor.at, floor, part.high_watermark);
+    if cursor.next < start {
+        ledger.violated(below_start(&cursor.at, cursor.next, start));
+    }
+    let mut history = ledger.history.borrow_mut();
+    ledger.check(history.ends(&cursor.at, end, part.high_watermark));
+    if part.log_start_offset >= 0 {
+        ledger.check(history.starts(&cursor.at, start, part.log_start_offset));
+    }
+    drop(history);
     let Records::Bytes(bytes) = &part.records else { return true };
     let next = ledger.fetched(&cursor.at, cursor.next, bytes.clone());
     if next > part.high_watermark {

@@ -1,7 +1,7 @@
 //! What the clients of a run share: what they saw, what is broken, and which part of the run it is.
 
 use crate::client::{Lost, values};
-use crate::history::{History, Partition};
+use crate::history::{self, History, Partition};
 use crate::report::Violation;
 use bytes::Bytes;
 use klamm_core::ids::Uuid;
@@ -26,7 +26,8 @@ pub(super) enum Phase {
 /// A topic that the broker acknowledged.
 #[derive(Clone, Debug)]
 pub(super) struct Topic {
-    pub(super) name: String,
+    /// Of its life, in the history.
+    pub(super) life: String,
     pub(super) id: Uuid,
     pub(super) partitions: i32,
 }
@@ -37,7 +38,6 @@ pub(super) struct Ledger {
     pub(super) history: RefCell<History>,
     violation: RefCell<Option<Violation>>,
     counters: RefCell<BTreeMap<&'static str, u64>>,
-    pub(super) topics: RefCell<Vec<Topic>>,
     /// Whether the topics of the beginning are there.
     pub(super) ready: Cell<bool>,
     pub(super) phase: Cell<Phase>,
@@ -45,8 +45,6 @@ pub(super) struct Ledger {
     pub(super) busy: Cell<u32>,
     /// The last thing that the audit waits for.
     pub(super) waits_for: RefCell<String>,
-    /// Everything below was seen to be committed.
-    committed: RefCell<BTreeMap<Partition, i64>>,
     numbers: Cell<u64>,
     /// Of what clients saw.
     digest: Cell<u64>,
@@ -58,12 +56,10 @@ impl Ledger {
             history: RefCell::default(),
             violation: RefCell::default(),
             counters: RefCell::default(),
-            topics: RefCell::default(),
             ready: Cell::new(false),
             phase: Cell::new(Phase::Work),
             busy: Cell::new(0),
             waits_for: RefCell::default(),
-            committed: RefCell::default(),
             numbers: Cell::new(0),
             digest: Cell::new(0),
         })
@@ -85,6 +81,18 @@ impl Ledger {
 
     pub(super) fn is_working(&self) -> bool {
         self.phase.get() == Phase::Work
+    }
+
+    /// The topics that there are now; with `mortal`, those that somebody will delete, too.
+    pub(super) fn topics(&self, mortal: bool) -> Vec<Topic> {
+        let history = self.history.borrow();
+        let alive = history.alive().filter(|(_, topic)| mortal || !topic.mortal);
+        let topic = |(life, topic): (&String, &history::Topic)| Topic {
+            life: life.clone(),
+            id: topic.id.unwrap_or_default(),
+            partitions: topic.partitions as i32,
+        };
+        alive.map(topic).collect()
     }
 
     /// A promise was broken. The first one counts.
@@ -140,22 +148,6 @@ impl Ledger {
             next = offset.0 + 1;
         }
         next
-    }
-
-    /// Everything below was committed when an earlier answer came: a floor for the answer to what is asked now.
-    pub(super) fn committed(&self, partition: &Partition) -> i64 {
-        self.committed.borrow().get(partition).copied().unwrap_or_default()
-    }
-
-    /// The broker says that everything below an offset is committed; `floor` is what it was when it was asked.
-    pub(super) fn commits(&self, partition: &Partition, floor: i64, end: i64) {
-        if end < floor {
-            let fact = format!("everything below {floor} was committed before a request");
-            self.broken("end-never-falls", partition, &fact, format!("its answer says {end}"));
-        }
-        let mut committed = self.committed.borrow_mut();
-        let known = committed.entry(partition.clone()).or_default();
-        *known = end.max(*known);
     }
 
     /// A broken promise about a partition.

@@ -8,10 +8,12 @@ mod admin;
 mod audit;
 mod broker;
 mod consumer;
+mod hired;
 mod ledger;
 mod nemesis;
 mod parameters;
 mod producer;
+mod session;
 mod trace;
 
 use crate::client::BROKER;
@@ -19,6 +21,8 @@ use crate::clock::EPOCH_MS;
 use crate::disk::{Device, SimDisk};
 use crate::panics::{self, Watch};
 use crate::report::{Engine, Report, Verdict, Violation};
+use crate::workload::keeper::Keeper;
+use crate::workload::owner::Owner;
 use broker::Site;
 use klamm_core::rng::{self, Rng};
 use ledger::{Ledger, Phase};
@@ -54,8 +58,22 @@ pub const SOMETIMES: &[&str] = &[
     "write errors",
     "torn tails cut",
     "rolls",
+    "trims",
+    "trims without an end",
+    "trims by retention",
+    "trims of everything",
+    "reads below a start",
+    "configs altered",
+    "batches too large",
+    "partitions added",
+    "partitions settled",
+    "topics deleted",
+    "topics made again",
+    "topics made again after a crash",
+    "crashes during deletion",
     "duplicates recognised",
     "fetches over two shards",
+    "fetches in a session",
 ];
 
 struct World {
@@ -231,10 +249,18 @@ fn begin(ledger: &Rc<Ledger>, parameters: &Rc<Parameters>, seed: u64) {
     for number in 0..parameters.producers {
         employ(ledger, producer::produce(ledger.clone(), parameters.clone(), seed_of("producer", number)));
     }
+    if let Some(habits) = parameters.habits.clone() {
+        let keeper = Keeper::new(seed_of("keeper", 0), habits);
+        employ(ledger, hired::work(ledger.clone(), keeper, seed_of("keeper's connections", 0)));
+    }
+    for number in 0..parameters.owners {
+        let owner = Owner::new(seed_of("owner", number), u64::from(number), 40 * MS, vec![300, 2_000, 1 << 20]);
+        employ(ledger, hired::work(ledger.clone(), owner, seed_of("owner's connections", number)));
+    }
     for number in 0..parameters.consumers {
         employ(ledger, consumer::consume(ledger.clone(), seed_of("consumer", number)));
     }
-    spawn_local(audit::audit(ledger.clone(), seed_of("audit", 0)));
+    spawn_local(audit::audit(ledger.clone(), parameters.clone(), seed_of("audit", 0)));
 }
 
 /// Starts a client whose work is waited for.

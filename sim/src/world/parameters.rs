@@ -3,10 +3,15 @@
 
 use crate::clock::{Drift, RIGHT};
 use crate::disk;
+use crate::workload::keeper::Habits;
 use klamm_core::rng::Rng;
+use std::collections::BTreeSet;
 
 /// One millisecond, in nanoseconds.
 pub(super) const MS: u64 = 1_000_000;
+
+/// The longest `retention.ms` that a topic gets.
+const LONGEST_KEPT_MS: u64 = 1_200;
 
 /// What a run is made of.
 #[derive(Clone, Debug)]
@@ -33,6 +38,12 @@ pub(super) struct Parameters {
     pub(super) write_errors: u64,
     pub(super) producers: u32,
     pub(super) consumers: u32,
+    /// Clients that delete topics and make them again.
+    pub(super) owners: u32,
+    /// What the one who looks after topics does; nothing: nobody does.
+    pub(super) habits: Option<Habits>,
+    /// The time between two looks for what is not kept.
+    pub(super) retention_check_ms: u64,
     /// Milliseconds that a producer thinks between batches, at most.
     pub(super) think_ms: u64,
     /// Records of a batch, at most, and bytes of a record.
@@ -70,6 +81,7 @@ impl Parameters {
         let sector = pick(rng, &[512, 4_096]);
         let sync_ms = pick(rng, &[1, 1, 4, 20]);
         let write_us = pick(rng, &[0, 0, 500, 3_000]);
+        let drifts = rng.one_in(2);
         Parameters {
             shards: pick(rng, &[1, 2, 2, 3]),
             reshards: rng.one_in(3),
@@ -92,14 +104,22 @@ impl Parameters {
             write_errors: pick(rng, &[0, 0, 1_000, 10_000]),
             producers: 1 + rng.below(3) as u32,
             consumers: 1 + rng.below(2) as u32,
+            owners: pick(rng, &[0, 1, 1, 2]),
+            habits: (!rng.one_in(3)).then(|| habits(rng, drifts)),
+            retention_check_ms: pick(rng, &[20, 200]),
             think_ms: pick(rng, &[1, 10, 40]),
             batch_records: pick(rng, &[1, 3, 20]),
             record_bytes: pick(rng, &[8, 100, 700]),
             latency_ms: pick(rng, &[0, 1, 4, 20]),
             work_ms: 1_500 + rng.below(2_500),
             faults: Faults::draw(rng),
-            drifts: rng.one_in(2),
+            drifts,
         }
+    }
+
+    /// After so long all that is not kept must be gone.
+    pub(super) fn quiet_ms(&self) -> u64 {
+        LONGEST_KEPT_MS + 5 * self.retention_check_ms + 1_000
     }
 
     /// The disk while it is ill.
@@ -142,6 +162,26 @@ impl Faults {
     /// All weights together.
     pub(super) fn total(&self) -> u64 {
         self.kill + self.power_loss + self.clean_stop + self.cut + self.hold
+    }
+}
+
+/// What the keeper of topics does.
+fn habits(rng: &mut Rng, drifts: bool) -> Habits {
+    let mut some = |of: &[i64]| if rng.one_in(2) { of.to_vec() } else { Vec::new() };
+    let retention_ms = some(&[-1, 50, 400, LONGEST_KEPT_MS as i64]);
+    let retention_bytes = some(&[-1, 0, 2_000, 20_000]);
+    let segment_bytes = some(&[300, 1_000, 10_000]);
+    Habits {
+        pace: pick(rng, &[20, 80, 300]) * MS,
+        trims: !rng.one_in(3),
+        grows: rng.one_in(2),
+        retention_ms,
+        retention_bytes,
+        segment_bytes,
+        message_bytes: if rng.one_in(4) { vec![200, 2_000, 1 << 20] } else { Vec::new() },
+        // Then it is known what time that is.
+        restamps: !drifts && rng.one_in(2),
+        cached: BTreeSet::new(),
     }
 }
 

@@ -8,7 +8,8 @@ use super::ledger::{Ledger, Topic};
 use super::parameters::{MS, Parameters, pick};
 use crate::client::{Connection, Lost, Stamp, batch, in_time};
 use crate::clock::{EPOCH_MS, elapsed_ns};
-use crate::history::Partition;
+use crate::direct::after;
+use crate::history::{Partition, Sent, name_of};
 use bytes::Bytes;
 use klamm_core::ids::{ProducerEpoch, ProducerId, Sequence, Timestamp, Uuid};
 use klamm_core::rng::Rng;
@@ -39,6 +40,8 @@ struct Batch {
     again: bool,
     /// Its checksum is wrong, on purpose.
     bad: bool,
+    /// It can never be delivered, and what follows it neither.
+    hopeless: bool,
 }
 
 /// What this producer does in one partition.
@@ -86,7 +89,7 @@ struct Producer<'a> {
 pub(super) async fn produce(ledger: Rc<Ledger>, parameters: Rc<Parameters>, seed: u64) {
     let mut rng = Rng::new(seed);
     while ledger.is_working() {
-        if ledger.topics.borrow().is_empty() {
+        if ledger.topics(false).is_empty() {
             pause(&mut rng, 10).await;
             continue;
         }
@@ -163,20 +166,21 @@ impl<'a> Producer<'a> {
     fn new(ledger: &'a Ledger, parameters: &'a Parameters, rng: &mut Rng, id: Option<i64>, acks: i16) -> Self {
         let mut rng = Rng::new(rng.draw());
         let mut lanes = Vec::new();
-        let topics = ledger.topics.borrow();
+        let topics = ledger.topics(false);
         let all: i32 = topics.iter().map(|topic| topic.partitions).sum();
         // One partition at least: a producer without any would idle for as long as its connection lasts.
         let mut chosen = rng.below(u64::from(all.unsigned_abs()));
-        for Topic { name, id, partitions } in topics.iter() {
+        for Topic { life, id, partitions } in &topics {
             for partition in 0..*partitions {
                 let taken = chosen == 0 || !rng.one_in(3);
                 chosen = chosen.wrapping_sub(1);
                 if taken {
-                    let at = (name.clone(), partition);
+                    let at = (life.clone(), partition);
                     lanes.push(Lane {
                         at,
                         topic: *id,
-                        next: 0,
+                        // From 0 on, or so that sequences wrap soon.
+                        next: if rng.one_in(4) { i32::MAX - rng.below(40) as i32 } else { 0 },
                         queue: VecDeque::new(),
                         known: false,
                         draining: false,
@@ -250,7 +254,9 @@ impl<'a> Producer<'a> {
     fn given_up(&self) -> bool {
         let now = elapsed_ns();
         let late = |batch: &Batch| batch.born + DELIVERY_MS * MS < now;
-        self.lanes.iter().any(|lane| lane.queue.front().is_some_and(late))
+        self.lanes
+            .iter()
+            .any(|lane| lane.queue.front().is_some_and(late) || lane.queue.iter().any(|batch| batch.hopeless))
     }
 
     /// What leaves next: for some partitions, the oldest batch that is not in flight, or a new one.
@@ -267,10 +273,10 @@ impl<'a> Producer<'a> {
             batch.sent = true;
             parts.push((index, batch.first));
             let data = PartitionProduceData { index: lane.at.1, records: Some(batch.bytes.clone()) };
-            match topic_data.iter_mut().find(|topic| topic.name == lane.at.0) {
+            match topic_data.iter_mut().find(|topic| topic.topic_id == lane.topic) {
                 Some(topic) => topic.partition_data.push(data),
                 None => topic_data.push(TopicProduceData {
-                    name: lane.at.0.clone(),
+                    name: name_of(&lane.at.0).to_owned(),
                     topic_id: lane.topic,
                     partition_data: vec![data],
                 }),
@@ -300,20 +306,29 @@ impl<'a> Producer<'a> {
         let filler = self.rng.below(self.parameters.record_bytes) as usize;
         let bad = self.id.is_none() && self.rng.one_in(40);
         let lane = &mut self.lanes[index];
-        for value in &values {
-            self.ledger.history.borrow_mut().sent(&lane.at, self.name, *value);
-        }
         let first = lane.next;
-        lane.next += values.len() as i32;
+        lane.next = after(first, values.len());
         let stamp = self.id.map(|id| Stamp { id: ProducerId(id), epoch: ProducerEpoch(0), first: Sequence(first) });
         let now = elapsed_ns();
-        let mut bytes = batch(&values, filler, Timestamp(EPOCH_MS + (now / MS) as i64), stamp);
+        let wall = EPOCH_MS + (now / MS) as i64;
+        let mut bytes = batch(&values, filler, Timestamp(wall), stamp);
+        let sent = Sent { bytes: bytes.len() as u32, time: wall, stamp: wall };
+        self.ledger.history.borrow_mut().sent(&lane.at, self.name, &values, sent);
         if bad {
             let mut raw = bytes.to_vec();
             *raw.last_mut().expect("a batch has bytes") ^= 0x40;
             bytes = raw.into();
         }
-        lane.queue.push_back(Batch { first, values, bytes, born: now, sent: false, again: false, bad });
+        lane.queue.push_back(Batch {
+            first,
+            values,
+            bytes,
+            born: now,
+            sent: false,
+            again: false,
+            bad,
+            hopeless: false,
+        });
         true
     }
 
@@ -325,7 +340,10 @@ impl<'a> Producer<'a> {
         for (index, first) in flight.parts {
             let lane = &self.lanes[index];
             let mut topics = response.responses.iter();
-            let topic = topics.find(|t| t.name == lane.at.0 || (t.name.is_empty() && t.topic_id == lane.topic));
+            let topic = topics.find(|t| match t.name.is_empty() {
+                true => t.topic_id == lane.topic,
+                false => t.name == name_of(&lane.at.0),
+            });
             let part = topic.and_then(|t| t.partition_responses.iter().find(|p| p.index == lane.at.1));
             let Some(part) = part else {
                 return Err(Lost::Nonsense(format!("no word of {}-{} in an answer to Produce", lane.at.0, lane.at.1)));
@@ -353,6 +371,19 @@ impl<'a> Producer<'a> {
             return Ok(());
         }
         ledger.count("produce errors", 1);
+        if code == error::MESSAGE_TOO_LARGE {
+            let limited = ledger.history.borrow().topic(&lane.at.0).is_some_and(|topic| topic.limited);
+            if !limited {
+                let fact = "nobody ever limited its batches".to_owned();
+                ledger.broken("no-odd-error", &lane.at, &fact, "one is too large".to_owned());
+            }
+            ledger.count("batches too large", 1);
+            // An earlier attempt may be in the log, from before it was too large.
+            if !batch.again {
+                batch.values.iter().for_each(|value| ledger.history.borrow_mut().refused(&lane.at, *value));
+            }
+            batch.hopeless = true;
+        }
         if batch.bad && matches!(code, error::CORRUPT_MESSAGE | error::INVALID_RECORD) {
             batch.values.iter().for_each(|value| ledger.history.borrow_mut().refused(&lane.at, *value));
         }

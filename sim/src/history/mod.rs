@@ -2,16 +2,38 @@
 //! the whole log is read back over the wire.
 //!
 //! Believes nothing that a broker reports but acknowledgements and reads. Properties: `acked-not-lost` (an acknowledged
-//! value stands at its acknowledged offset, for ever), `no-phantom` (nothing is read that was not sent, nor what was
-//! refused), `idempotent` (a value stands in the log once), `in-order` (one producer's values stand in the order sent),
-//! `dense-offsets`, `stable-reads` (an offset, once read, never reads otherwise).
+//! value stands at its acknowledged offset, as long as the log does not start behind it), `no-phantom` (nothing is read
+//! that was not sent there, nor what was refused), `idempotent` (a value stands in the log once), `in-order` (one
+//! producer's values stand in the order sent), `dense-offsets`, `stable-reads` (an offset, once read, never reads
+//! otherwise), `end-never-falls` (what was committed when a question was asked is committed when it is answered).
+
+mod starts;
+mod times;
+mod topics;
+
+pub use starts::Keeping;
+pub use topics::{Moment, Topic, name_of};
 
 use std::collections::BTreeMap;
 
 use crate::report::Violation;
+use starts::Starts;
+use topics::Topics;
 
-/// A partition of the workload, by topic name and index.
+/// A partition of the workload, by topic and index. A topic that is deleted and made again under its name is another
+/// one: here each life of it has a name of its own.
 pub type Partition = (String, i32);
+
+/// What is known of a batch that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Of the whole batch.
+    pub bytes: u32,
+    /// The earliest time that its records can have in the log, milliseconds; `i64::MIN` when nothing is known.
+    pub time: i64,
+    /// The time that its producer gave its records.
+    pub stamp: i64,
+}
 
 /// How a send ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +52,12 @@ struct Send {
     /// The n-th value of this producer for this partition.
     ordinal: u64,
     outcome: Outcome,
+    /// Bytes of its batch, if it is the first of it, else 0.
+    bytes: u32,
+    time: i64,
+    stamp: i64,
+    /// It was read.
+    seen: bool,
 }
 
 /// All that clients did and saw.
@@ -38,18 +66,30 @@ pub struct History {
     sends: BTreeMap<Partition, BTreeMap<u64, Send>>,
     /// What each offset read as.
     reads: BTreeMap<Partition, BTreeMap<i64, u64>>,
+    /// What stands where, by acknowledgements and reads.
+    placed: BTreeMap<Partition, BTreeMap<i64, u64>>,
+    /// Everything below was said to be committed.
+    ends: BTreeMap<Partition, i64>,
     ordinals: BTreeMap<(Partition, u64), u64>,
     acked: u64,
+    starts: Starts,
+    topics: Topics,
 }
 
 impl History {
-    /// A producer sends a value that nobody sent before.
-    pub fn sent(&mut self, partition: &Partition, producer: u64, value: u64) {
+    /// A producer sends a batch of values that nobody sent before.
+    pub fn sent(&mut self, partition: &Partition, producer: u64, values: &[u64], batch: Sent) {
         let ordinal = self.ordinals.entry((partition.clone(), producer)).or_default();
-        *ordinal += 1;
-        let send = Send { producer, ordinal: *ordinal, outcome: Outcome::Maybe };
-        let before = self.sends.entry(partition.clone()).or_default().insert(value, send);
-        assert!(before.is_none(), "the workload sends {value} twice");
+        let sends = self.sends.entry(partition.clone()).or_default();
+        for (n, value) in values.iter().enumerate() {
+            *ordinal += 1;
+            let bytes = if n == 0 { batch.bytes } else { 0 };
+            let outcome = Outcome::Maybe;
+            let Sent { time, stamp, .. } = batch;
+            let send = Send { producer, ordinal: *ordinal, outcome, bytes, time, stamp, seen: false };
+            let before = sends.insert(*value, send);
+            assert!(before.is_none(), "the workload sends {value} twice");
+        }
     }
 
     /// It was acknowledged at an offset.
@@ -79,8 +119,17 @@ impl History {
                 format!("offset {offset} read as {read}"),
                 format!("value {value} is acknowledged there"),
             )),
-            _ => Ok(()),
+            _ => self.place(partition, offset, value),
         }
+    }
+
+    /// A value is known to stand at an offset; if that is below the log's start, it must be so rightly.
+    fn place(&mut self, partition: &Partition, offset: i64, value: u64) -> Result<(), Violation> {
+        let before = self.placed.entry(partition.clone()).or_default().insert(offset, value);
+        if before.is_none() && offset < self.start(partition) {
+            return self.justified(partition, offset, offset + 1);
+        }
+        Ok(())
     }
 
     /// It was refused before it was appended: it never appears.
@@ -105,7 +154,12 @@ impl History {
                 format!("and later as {value}"),
             ));
         }
-        match self.sends.get(partition).and_then(|s| s.get(&value)).map(|s| s.outcome) {
+        let send = self.sends.get_mut(partition).and_then(|s| s.get_mut(&value));
+        let outcome = send.map(|send| {
+            send.seen = true;
+            send.outcome
+        });
+        match outcome {
             None => Err(violation(
                 "no-phantom",
                 partition,
@@ -124,8 +178,41 @@ impl History {
                 format!("value {value} was acknowledged at {at}"),
                 format!("offset {offset} reads as it"),
             )),
-            Some(Outcome::Acked(_) | Outcome::Maybe) => Ok(()),
+            Some(Outcome::Acked(_) | Outcome::Maybe) => self.place(partition, offset, value),
         }
+    }
+
+    /// Everything below was committed when an earlier answer came: a floor for the answer to what is asked now.
+    #[must_use]
+    pub fn end(&self, partition: &Partition) -> i64 {
+        self.ends.get(partition).copied().unwrap_or_default()
+    }
+
+    /// The broker says that everything below an offset is committed; `floor` is what it was when it was asked.
+    ///
+    /// # Errors
+    /// When that fell, or is more than was ever sent there.
+    pub fn ends(&mut self, partition: &Partition, floor: i64, end: i64) -> Result<(), Violation> {
+        if end < floor {
+            return Err(violation(
+                "end-never-falls",
+                partition,
+                format!("everything below {floor} was committed before a request"),
+                format!("its answer says {end}"),
+            ));
+        }
+        let sent = self.sends.get(partition).map_or(0, BTreeMap::len);
+        if usize::try_from(end).is_ok_and(|end| end > sent) {
+            return Err(violation(
+                "no-phantom",
+                partition,
+                format!("{sent} values were sent there"),
+                format!("everything below {end} is committed"),
+            ));
+        }
+        let known = self.ends.entry(partition.clone()).or_default();
+        *known = end.max(*known);
+        Ok(())
     }
 
     /// What the offsets from one on, below another, read as; those that nobody read are left out.
@@ -141,24 +228,25 @@ impl History {
         self.acked
     }
 
-    /// The end of a partition: all that it holds, in order, was read back.
+    /// The end of a partition: all that it holds from its start on, in order, was read back.
     ///
     /// # Errors
     /// When that contradicts what clients saw before.
-    pub fn finally(&mut self, partition: &Partition, log: &[(i64, u64)]) -> Result<(), Violation> {
-        for (i, (offset, value)) in log.iter().enumerate() {
-            if i > 0 && log[i - 1].0 + 1 != *offset {
+    pub fn finally(&mut self, partition: &Partition, start: i64, log: &[(i64, u64)]) -> Result<(), Violation> {
+        self.starts(partition, self.start(partition), start)?;
+        for (next, (offset, value)) in (start..).zip(log) {
+            if next != *offset {
                 return Err(violation(
                     "dense-offsets",
                     partition,
-                    format!("offset {} is there", log[i - 1].0),
+                    format!("{next} is to come"),
                     format!("the next one is {offset}"),
                 ));
             }
             self.read(partition, *offset, *value)?;
         }
         let end: BTreeMap<i64, u64> = log.iter().copied().collect();
-        for (offset, value) in self.reads.get(partition).into_iter().flatten() {
+        for (offset, value) in self.reads.get(partition).into_iter().flat_map(|reads| reads.range(start..)) {
             if end.get(offset) != Some(value) {
                 return Err(violation(
                     "stable-reads",
@@ -171,6 +259,7 @@ impl History {
         let Some(sends) = self.sends.get(partition) else { return Ok(()) };
         for (value, send) in sends {
             if let Outcome::Acked(offset) = send.outcome
+                && offset >= start
                 && end.get(&offset) != Some(value)
             {
                 return Err(violation(
@@ -223,9 +312,7 @@ mod tests {
 
     fn three() -> History {
         let mut h = History::default();
-        for value in 1..=3 {
-            h.sent(&at(), 9, value);
-        }
+        h.sent(&at(), 9, &[1, 2, 3], Sent { bytes: 1, time: 0, stamp: 0 });
         h.acked(&at(), 1, 0).unwrap();
         h.acked(&at(), 2, 1).unwrap();
         h
@@ -233,13 +320,13 @@ mod tests {
 
     #[test]
     fn a_maybe_may_be_there_or_not() {
-        assert_eq!(three().finally(&at(), &[(0, 1), (1, 2)]), Ok(()));
-        assert_eq!(three().finally(&at(), &[(0, 1), (1, 2), (2, 3)]), Ok(()));
+        assert_eq!(three().finally(&at(), 0, &[(0, 1), (1, 2)]), Ok(()));
+        assert_eq!(three().finally(&at(), 0, &[(0, 1), (1, 2), (2, 3)]), Ok(()));
     }
 
     #[test]
     fn every_property_trips() {
-        let property = |h: &mut History, log: &[(i64, u64)]| h.finally(&at(), log).unwrap_err().property;
+        let property = |h: &mut History, log: &[(i64, u64)]| h.finally(&at(), 0, log).unwrap_err().property;
         assert_eq!(property(&mut three(), &[(0, 1)]), "acked-not-lost");
         assert_eq!(property(&mut three(), &[(0, 1), (2, 3)]), "dense-offsets");
         assert_eq!(property(&mut three(), &[(0, 1), (1, 2), (2, 7)]), "no-phantom");
@@ -252,7 +339,20 @@ mod tests {
         h.read(&at(), 2, 3).unwrap();
         assert_eq!(property(&mut h, &[(0, 1), (1, 2)]), "stable-reads");
         let mut h = History::default();
-        (1..=2).for_each(|v| h.sent(&at(), 9, v));
+        h.sent(&at(), 9, &[1, 2], Sent { bytes: 1, time: 0, stamp: 0 });
         assert_eq!(property(&mut h, &[(0, 2), (1, 1)]), "in-order");
+        let mut h = three();
+        assert_eq!(h.ends(&at(), 0, 3), Ok(()));
+        assert_eq!(h.ends(&at(), 3, 2).unwrap_err().property, "end-never-falls");
+        assert_eq!(h.ends(&at(), 3, 4).unwrap_err().property, "no-phantom");
+    }
+
+    #[test]
+    fn what_was_deleted_is_not_missed() {
+        let mut h = three();
+        h.trims(&at(), Some(1));
+        assert_eq!(h.clone().finally(&at(), 1, &[(1, 2)]), Ok(()));
+        assert_eq!(h.clone().finally(&at(), 1, &[(2, 3)]).unwrap_err().property, "dense-offsets");
+        assert_eq!(h.finally(&at(), 1, &[]).unwrap_err().property, "acked-not-lost");
     }
 }

@@ -1,0 +1,79 @@
+//! A role of the workload as a client of this engine: its questions and answers go over a connection as values.
+
+use std::collections::VecDeque;
+
+use klamm_core::wire::Response;
+
+use super::broker::{EPOCH_MS, checksum};
+use super::client::{Ask, Cx, Ledger, Role};
+use super::params::MS;
+use crate::report::Violation;
+use crate::workload::{self, Shared};
+
+/// See the module.
+pub(super) struct Hired<R: workload::Role> {
+    role: R,
+    /// What has no answer yet, in order.
+    asked: VecDeque<R::Asked>,
+}
+
+impl<R: workload::Role> Hired<R> {
+    pub(super) fn new(role: R) -> Hired<R> {
+        Hired { role, asked: VecDeque::new() }
+    }
+}
+
+impl Shared for Ledger {
+    fn number(&mut self) -> u64 {
+        self.value()
+    }
+
+    fn count(&mut self, what: &'static str) {
+        Ledger::count(self, what);
+    }
+}
+
+/// What the role sees.
+fn cx<'a>(cx: &'a mut Cx<'_>) -> workload::Cx<'a> {
+    workload::Cx {
+        now: cx.now,
+        wall: cx.wall.0,
+        least_time: EPOCH_MS + (cx.now / MS) as i64,
+        working: !cx.stopping,
+        history: cx.history,
+        shared: cx.ledger,
+        crc: checksum,
+    }
+}
+
+impl<R: workload::Role> Role for Hired<R> {
+    type Asked = ();
+
+    fn ask(&mut self, full: &mut Cx<'_>) -> Vec<Ask<()>> {
+        let asks = self.role.ask(&mut cx(full));
+        let mut questions = Vec::new();
+        for (request, asked) in asks {
+            self.asked.push_back(asked);
+            questions.push((request, Some(())));
+        }
+        questions
+    }
+
+    fn answered(&mut self, (): (), response: Response, full: &mut Cx<'_>) -> Result<(), Violation> {
+        let asked = self.asked.pop_front().expect("an answer has a question");
+        self.role.answered(asked, response, &mut cx(full))
+    }
+
+    fn lost(&mut self, full: &mut Cx<'_>) {
+        let asked = self.asked.drain(..).collect();
+        self.role.lost(asked, &mut cx(full));
+    }
+
+    fn next(&self, full: &Cx<'_>) -> Option<u64> {
+        self.role.next(!full.stopping)
+    }
+
+    fn owes(&self) -> Option<String> {
+        self.role.owes()
+    }
+}

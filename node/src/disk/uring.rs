@@ -140,7 +140,9 @@ impl Disk for Uring {
 
     fn reap(&self) -> bool {
         let mut ring = self.0.ring.borrow_mut();
-        let ended = !ring.uring.completion().is_empty();
+        // The kernel signals right after it has completed: what is not signalled yet is for the next look. So whoever
+        // traces system calls sees a completion before what follows from it.
+        let ended = !ring.uring.completion().is_empty() && ring.signalled();
         if ended {
             ring.turn();
         }
@@ -162,10 +164,12 @@ impl Drop for Driver {
 async fn reap(ring: Rc<RefCell<Ring>>, event: AsyncFd<Rc<OwnedFd>>) {
     while Rc::strong_count(&ring) > 1 || !ring.borrow().flights.is_empty() {
         let Ok(mut ready) = event.readable().await else { return };
-        // It only counts; EAGAIN says that an earlier round took this round's completions along.
-        let _ = rustix::io::read(event.get_ref(), &mut [0; 8]);
         ready.clear_ready();
-        ring.borrow_mut().turn();
+        let mut ring = ring.borrow_mut();
+        // If not, an earlier look took this round's completions along.
+        if ring.signalled() {
+            ring.turn();
+        }
     }
 }
 
@@ -280,6 +284,11 @@ impl Ring {
                 Err(_) => return self.poke(),
             }
         }
+    }
+
+    /// Takes the signal that something has completed, if there is one.
+    fn signalled(&self) -> bool {
+        rustix::io::read(&self.event, &mut [0; 8]).is_ok()
     }
 
     /// Takes in what has completed, and launches what waited for room.

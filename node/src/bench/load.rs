@@ -105,10 +105,21 @@ pub(super) async fn prepare(load: &Load, address: SocketAddr, broker: bool) -> i
         let mut stream = connect(address).await?;
         let times = if load.is_fetch() { batches } else { 1 };
         for frame in frames.iter().cycle().take(times as usize * load.partitions) {
-            check_produced(&exchange(&mut stream, frame).await?)?;
+            settled(&mut stream, frame).await?;
         }
     }
     Ok(Prepared { load: *load, address, frames, batch_bytes: batch.len(), batches })
+}
+
+/// Produces once; again for a while if it is refused: Kafka answers that it has made a topic before it serves it.
+async fn settled(stream: &mut TcpStream, frame: &[u8]) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match check_produced(&exchange(stream, frame).await?) {
+            Err(_) if begun.elapsed() < Duration::from_secs(5) => tokio::time::sleep(Duration::from_millis(20)).await,
+            done => return done,
+        }
+    }
 }
 
 /// Makes the topic of every load, with a partition, and produces to it once.

@@ -220,7 +220,6 @@ const IDLE: &[&str] = &[
     "log.flush.offset.checkpoint.interval.ms",
     "log.flush.scheduler.interval.ms",
     "log.flush.start.offset.checkpoint.interval.ms",
-    "log.retention.check.interval.ms",
     "max.incremental.fetch.session.cache.slots",
     "metadata.log.",
     "metadata.max.",
@@ -521,6 +520,7 @@ mod tests {
         assert_eq!(settings.advertised, Some(("localhost".to_owned(), 9092)));
         assert_eq!((settings.node, settings.max_frame), (Some(BrokerId(1)), 100 << 20));
         assert_eq!(settings.configs["log.segment.bytes"], "1073741824");
+        assert_eq!(settings.configs["log.retention.check.interval.ms"], "300000");
         assert!(settings.warnings[0].contains("CONTROLLER") && settings.warnings[1].contains("num.io.threads"));
     }
 
@@ -539,6 +539,7 @@ mod tests {
             ("listeners", "127.0.0.1:1", "NAME://HOST:PORT"),
             ("max.connections", "0", "not a number"),
             ("num.partitions", "none", "num.partitions"),
+            ("log.initial.task.delay.ms", "-1", "log.initial.task.delay.ms"),
             ("node.id", "-1", "not a number"),
         ] {
             let why = of(&[(key, value)]).unwrap_err();

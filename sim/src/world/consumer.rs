@@ -30,6 +30,26 @@ pub(super) struct Cursor {
     pub(super) next: i64,
 }
 
+impl Cursor {
+    /// Adds the partition to a request.
+    pub(super) fn ask(&self, request: &mut FetchRequest, partition_max_bytes: i32) {
+        let partition = FetchPartition {
+            partition: self.at.1,
+            fetch_offset: self.next,
+            partition_max_bytes,
+            ..FetchPartition::default()
+        };
+        match request.topics.iter_mut().find(|topic| topic.topic_id == self.topic) {
+            Some(topic) => topic.partitions.push(partition),
+            None => request.topics.push(FetchTopic {
+                topic: name_of(&self.at.0).to_owned(),
+                topic_id: self.topic,
+                partitions: vec![partition],
+            }),
+        }
+    }
+}
+
 /// Consumes until the work is over.
 pub(super) async fn consume(ledger: Rc<Ledger>, seed: u64) {
     let mut rng = Rng::new(seed);
@@ -150,20 +170,7 @@ pub(super) async fn fetch(
     cursors: &mut [Cursor],
 ) -> Result<bool, Lost> {
     for cursor in cursors.iter() {
-        let partition = FetchPartition {
-            partition: cursor.at.1,
-            fetch_offset: cursor.next,
-            partition_max_bytes,
-            ..FetchPartition::default()
-        };
-        match request.topics.iter_mut().find(|topic| topic.topic_id == cursor.topic) {
-            Some(topic) => topic.partitions.push(partition),
-            None => request.topics.push(FetchTopic {
-                topic: name_of(&cursor.at.0).to_owned(),
-                topic_id: cursor.topic,
-                partitions: vec![partition],
-            }),
-        }
+        cursor.ask(&mut request, partition_max_bytes);
     }
     let floors = {
         let history = ledger.history.borrow();

@@ -9,7 +9,7 @@ use super::ledger::Ledger;
 use crate::client::{Connection, Lost};
 use crate::history::name_of;
 use klamm_core::ids::Uuid;
-use klamm_core::wire::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic, Response, error};
+use klamm_core::wire::{FetchRequest, ForgottenTopic, Response, error};
 use std::collections::BTreeMap;
 
 /// How long an answer may take beyond what was asked for.
@@ -90,24 +90,8 @@ impl Session {
             let key = (cursor.topic, cursor.at.1);
             gone.remove(&key);
             let name = name_of(&cursor.at.0).to_owned();
-            if self.told.insert(key, (cursor.next, name.clone())).is_some_and(|(told, _)| told == cursor.next) {
-                continue;
-            }
-            let partition = FetchPartition {
-                partition: cursor.at.1,
-                fetch_offset: cursor.next,
-                partition_max_bytes,
-                ..FetchPartition::default()
-            };
-            match request.topics.iter_mut().find(|topic| topic.topic_id == cursor.topic) {
-                Some(topic) => topic.partitions.push(partition),
-                None => {
-                    request.topics.push(FetchTopic {
-                        topic: name,
-                        topic_id: cursor.topic,
-                        partitions: vec![partition],
-                    });
-                }
+            if self.told.insert(key, (cursor.next, name)).is_none_or(|(told, _)| told != cursor.next) {
+                cursor.ask(request, partition_max_bytes);
             }
         }
         for ((topic_id, partition), (_, topic)) in gone {

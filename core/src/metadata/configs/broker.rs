@@ -108,15 +108,6 @@ impl BrokerKey {
 
 /// Every key of the broker's that is described, in no order.
 pub fn broker_keys() -> impl Iterator<Item = BrokerKey> {
-    let own = |d: &'static Definition| BrokerKey {
-        name: d.name,
-        kind: d.kind,
-        default: Some(d.default),
-        // As in Kafka: the others are set at start and constant for a life.
-        dynamic: d.name == PRODUCER_EXPIRATION.name,
-        definition: d,
-        unit: 1,
-    };
     let fallback = |d: &'static Definition| {
         d.synonyms.iter().map(move |s| BrokerKey {
             name: s.key,
@@ -128,11 +119,23 @@ pub fn broker_keys() -> impl Iterator<Item = BrokerKey> {
             unit: s.unit,
         })
     };
-    OWN.iter().copied().map(own).chain(topics().flat_map(fallback))
+    OWN.iter().copied().map(of_its_own).chain(topics().flat_map(fallback))
 }
 
-/// A key of the broker's.
+fn of_its_own(definition: &'static Definition) -> BrokerKey {
+    BrokerKey {
+        name: definition.name,
+        kind: definition.kind,
+        default: Some(definition.default),
+        // As in Kafka: the others are set at start and constant for a life.
+        dynamic: definition.name == PRODUCER_EXPIRATION.name,
+        definition,
+        unit: 1,
+    }
+}
+
+/// A key of the broker's, described or not.
 #[must_use]
 pub fn broker_key(name: &str) -> Option<BrokerKey> {
-    broker_keys().find(|key| key.name == name)
+    broker_keys().chain([of_its_own(&INITIAL_TASK_DELAY)]).find(|key| key.name == name)
 }

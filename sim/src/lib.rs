@@ -4,12 +4,15 @@
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod decisions;
 pub mod direct;
 pub mod disk;
 pub mod history;
 pub mod net;
 pub mod panics;
+pub mod properties;
 pub mod report;
+pub mod shrink;
 pub mod trace;
 pub mod workload;
 pub mod world;

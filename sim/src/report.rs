@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::properties::sentence;
+
 /// Which engine ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -56,11 +58,29 @@ pub struct Report {
 }
 
 impl Report {
-    /// The process's exit code: 0 clean, 1 safety, 3 liveness, 4 inconclusive.
+    /// Acknowledgements a simulated second: without any, nothing was tested.
+    #[must_use]
+    pub fn acks_a_second(&self) -> f64 {
+        let acks = self.counters.get("acks").copied().unwrap_or_default();
+        acks as f64 / (self.simulated_ns as f64 / 1e9).max(1e-9)
+    }
+
+    /// The property that was broken, if one was.
+    #[must_use]
+    pub fn property(&self) -> Option<&'static str> {
+        match &self.verdict {
+            Verdict::Unsafe(violation) => Some(violation.property),
+            Verdict::Stuck(_) => Some("stuck"),
+            Verdict::Clean | Verdict::Inconclusive(_) => None,
+        }
+    }
+
+    /// The process's exit code: 0 clean, 1 safety, 3 liveness, 4 inconclusive, 101 a panic.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.verdict {
             Verdict::Clean => 0,
+            Verdict::Unsafe(Violation { property: "no-panic", .. }) => 101,
             Verdict::Unsafe(_) => 1,
             Verdict::Stuck(_) => 3,
             Verdict::Inconclusive(_) => 4,
@@ -70,7 +90,7 @@ impl Report {
     /// The command that runs it again.
     #[must_use]
     pub fn replay_line(&self) -> String {
-        format!("cargo run -p klamm-sim -- run --engine {} --seed {} --trace", self.engine, self.seed)
+        format!("cargo run --release -p klamm-sim -- run --engine {} --seed {} --trace", self.engine, self.seed)
     }
 }
 
@@ -88,7 +108,7 @@ impl fmt::Display for Report {
         match &self.verdict {
             Verdict::Clean => writeln!(f, "clean")?,
             Verdict::Unsafe(v) => {
-                writeln!(f, "VIOLATED  {}", v.property)?;
+                writeln!(f, "VIOLATED  {}: {}", v.property, sentence(v.property))?;
                 writeln!(f, "  fact     {}", v.fact)?;
                 writeln!(f, "  against  {}", v.contradiction)?;
             }
@@ -98,11 +118,12 @@ impl fmt::Display for Report {
         let ms = self.simulated_ns / 1_000_000;
         writeln!(
             f,
-            "  engine {}  seed {}  simulated {}.{:03} s  digest {:016x}",
+            "  engine {}  seed {}  simulated {}.{:03} s  {:.1} acks a simulated second  digest {:016x}",
             self.engine,
             self.seed,
             ms / 1000,
             ms % 1000,
+            self.acks_a_second(),
             self.digest
         )?;
         let counters: Vec<String> = self.counters.iter().map(|(name, n)| format!("{name} {n}")).collect();

@@ -2,7 +2,7 @@
 //! changes no seed of another.
 
 use super::{DIFFERENT, EngineName};
-use crate::report::{Engine, Report, Verdict};
+use crate::report::{Engine, Report};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr};
@@ -31,7 +31,13 @@ pub(super) struct Args {
     /// Stop at the first seed that fails.
     #[arg(long)]
     until_failure: bool,
+    /// Do not look for what the first failure comes down to.
+    #[arg(long)]
+    plain: bool,
 }
+
+/// So many seeds must reach every state that a campaign is to reach.
+const LARGE: u64 = 1_000;
 
 /// What is known of the seeds that have run.
 #[derive(Default)]
@@ -42,7 +48,9 @@ struct Tally {
     /// Exit codes of the runs that failed.
     failures: Vec<u8>,
     /// What the first failure broke.
-    first: Option<String>,
+    first: Option<&'static str>,
+    /// The first run that can be replayed by its decisions.
+    to_shrink: Option<Report>,
 }
 
 pub(super) fn run(args: &Args) -> u8 {
@@ -51,7 +59,7 @@ pub(super) fn run(args: &Args) -> u8 {
     let (next, stop) = (AtomicU64::new(args.from), AtomicBool::new(false));
     let (reports, ran) = channel();
     let started = Instant::now();
-    let tally = thread::scope(|scope| {
+    let mut tally = thread::scope(|scope| {
         for _ in 0..jobs {
             let (reports, next, stop) = (reports.clone(), &next, &stop);
             scope.spawn(move || work(args, next, end, stop, &reports));
@@ -60,7 +68,11 @@ pub(super) fn run(args: &Args) -> u8 {
         gather(args, &ran, &stop, started)
     });
     tally.print(args, started);
-    tally.exit_code()
+    if let Some(report) = tally.to_shrink.take().filter(|_| !args.plain) {
+        println!("\nThe first failure comes down to:\n");
+        tally.failures.push(super::replay::fail(&report));
+    }
+    tally.exit_code(args)
 }
 
 /// Runs seeds until there are none left; with each its digest of the second time, if it differs.
@@ -117,12 +129,10 @@ impl Tally {
         }
         println!("{report}\n");
         self.failures.push(code);
-        let tripped = match &report.verdict {
-            Verdict::Unsafe(violation) => Some(violation.property.to_owned()),
-            Verdict::Stuck(_) => Some("stuck".to_owned()),
-            Verdict::Inconclusive(_) | Verdict::Clean => None,
-        };
-        self.first = self.first.take().or(tripped);
+        self.first = self.first.or(report.property());
+        if self.to_shrink.is_none() && report.engine == Engine::Direct && report.property().is_some() {
+            self.to_shrink = Some(report.clone());
+        }
         true
     }
 
@@ -132,22 +142,37 @@ impl Tally {
             println!("{name:<width$}  {n:>12}");
         }
         let (simulated, real) = (self.simulated_ns as f64 / 1e9, started.elapsed().as_secs_f64());
+        let acks = self.counters.get("acks").copied().unwrap_or_default() as f64 / simulated.max(1e-9);
         println!(
-            "{} seeds from {} in {}: {} failed; {simulated:.0} s simulated in {real:.1} s, {:.1} CPU-seconds",
+            "{} seeds from {} in {}: {} failed; {simulated:.0} s simulated in {real:.1} s, {acks:.1} acks a simulated second, {:.1} CPU-seconds",
             self.seeds,
             args.from,
             Engine::from(args.engine),
             self.failures.len(),
             cpu_seconds(),
         );
-        if let Some(property) = &self.first {
+        let missed: Vec<_> = self.missed(args).collect();
+        if !missed.is_empty() {
+            println!("NEVER REACHED  {}", missed.join(", "));
+        }
+        if let Some(property) = self.first {
             println!("found {property} after {} seeds, {:.1} CPU-seconds", self.seeds, cpu_seconds());
         }
     }
 
-    /// The gravest of what happened: a broken promise, then what makes every verdict doubtful, then the rest.
-    fn exit_code(&self) -> u8 {
-        let gravity = |code: &&u8| [1, DIFFERENT, 3, 4].iter().position(|c| c == *code);
+    /// What a campaign of this size must have reached and has not.
+    fn missed<'a>(&'a self, args: &Args) -> impl Iterator<Item = &'static str> + use<'a> {
+        let sometimes = if self.seeds >= LARGE { args.engine.sometimes() } else { &[] };
+        sometimes.iter().copied().filter(|state| self.counters.get(state).is_none_or(|n| *n == 0))
+    }
+
+    /// The gravest of what happened: a broken promise, then what makes every verdict doubtful, then the rest. A campaign
+    /// that tests too little is inconclusive.
+    fn exit_code(&self, args: &Args) -> u8 {
+        if self.failures.is_empty() && self.missed(args).next().is_some() {
+            return 4;
+        }
+        let gravity = |code: &&u8| [101, 1, DIFFERENT, 3, 4].iter().position(|c| c == *code);
         self.failures.iter().min_by_key(gravity).copied().unwrap_or_default()
     }
 }

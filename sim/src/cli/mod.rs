@@ -1,11 +1,15 @@
 //! `klamm-sim`: runs of a seed, campaigns of many, and planted bugs that they must find.
 //!
 //! Exit codes: 0 clean, 1 a promise broken, 2 usage, 3 stuck after healing, 4 inconclusive, 5 a seed that ran differently
-//! twice.
+//! twice, 101 a panic.
 
+mod bench;
 mod campaign;
+mod list;
 mod mutants;
+mod replay;
 mod run;
+mod screen;
 
 use crate::report::{Engine, Report};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -30,12 +34,20 @@ enum Command {
     Run(run::Args),
     /// Run many seeds; each that fails is reported with the line that runs it again.
     Campaign(campaign::Args),
+    /// Run a file of decisions again.
+    Replay(replay::Replay),
+    /// Leave out of a file of decisions what its failure does not need.
+    Shrink(replay::Shrink),
+    /// What a run may break, and what a campaign must reach.
+    List,
+    /// How much simulated time a second makes, and in how much memory.
+    Bench(bench::Args),
     /// Plant bugs, one at a time, and see that a campaign finds each.
     Mutants(mutants::Args),
 }
 
 /// Which engine runs the seeds.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EngineName {
     /// The real host over simulated network and disk.
     World,
@@ -48,6 +60,16 @@ impl EngineName {
         match self {
             EngineName::World => crate::world::run(seed, trace),
             EngineName::Direct => crate::direct::run(seed, trace),
+        }
+    }
+}
+
+impl EngineName {
+    /// What a large campaign must reach.
+    fn sometimes(self) -> &'static [&'static str] {
+        match self {
+            EngineName::World => crate::world::SOMETIMES,
+            EngineName::Direct => crate::direct::SOMETIMES,
         }
     }
 }
@@ -67,6 +89,10 @@ pub fn main() -> ExitCode {
     let code = match Arguments::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Campaign(args) => campaign::run(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Shrink(args) => replay::shrink(&args),
+        Command::List => list::run(),
+        Command::Bench(args) => bench::run(&args),
         Command::Mutants(args) => mutants::run(&args).unwrap_or_else(|error| {
             eprintln!("klamm-sim mutants: {error}");
             USAGE

@@ -21,10 +21,14 @@ pub(super) fn run(args: &Args) -> u8 {
     let report = args.engine.run(args.seed, args.trace);
     // A reader that has seen enough (`| head`) ends the printing, not the verdict.
     let _ = print(&report);
+    if matches!(args.engine, EngineName::Direct) && report.property().is_some() {
+        println!();
+        return super::replay::fail(&report);
+    }
     report.exit_code()
 }
 
-fn print(report: &Report) -> io::Result<()> {
+pub(super) fn print(report: &Report) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for line in &report.trace {
         writeln!(out, "{line}")?;

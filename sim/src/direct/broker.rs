@@ -48,7 +48,9 @@ pub(super) struct Broker {
     /// Bytes on their way between shards: each is used once, or released, or lost with the life.
     leases: BTreeMap<u64, (Bytes, u32)>,
     leased: u64,
-    messages: u64,
+    /// Sent so far, from one shard to another.
+    messages: BTreeMap<(u16, u16), u64>,
+    reads: u64,
     effects: Vec<Effect>,
 }
 
@@ -60,7 +62,8 @@ impl Broker {
             disk: Disk::new(params),
             leases: BTreeMap::new(),
             leased: 0,
-            messages: 0,
+            messages: BTreeMap::new(),
+            reads: 0,
             effects: Vec::new(),
         }
     }
@@ -132,7 +135,7 @@ impl Sim {
         }
         self.broker.life += 1;
         let life = self.broker.life;
-        let dice = self.params.dice;
+        let dice = self.params.dice.clone();
         let resized = self.params.resize && life > 1;
         let shards = if resized { dice.between("shards", u64::from(life), 1, 3) as u16 } else { self.params.shards };
         for shard in 0..shards {
@@ -155,8 +158,9 @@ impl Sim {
         self.step(shard, Input::Started);
     }
 
-    /// The broker is gone at once; with `power`, so is its page cache, and nobody is told.
-    pub(super) fn crash(&mut self, power: bool) {
+    /// The broker is gone at once; with `power`, so is its page cache, and nobody is told. `key` is what this crash draws
+    /// with.
+    pub(super) fn crash(&mut self, power: bool, key: u64) {
         if !self.broker.is_up() {
             return;
         }
@@ -169,12 +173,12 @@ impl Sim {
             shard.audit();
             self.check(replayed::check(shard, &self.broker.disk));
         }
-        self.broker.disk.crash(power);
+        self.broker.disk.crash(power, key);
         self.broker.leases.clear();
         self.say(|| format!("the broker is gone{}", if power { ", with its page cache" } else { "" }));
         // Events that are under way die with their life.
         self.broker.life += 1;
-        for conn in self.net.broker_gone(u64::from(self.broker.life)) {
+        for conn in self.net.broker_gone(key) {
             if !power {
                 self.tell(conn, ToClient::Closed);
             }
@@ -259,8 +263,9 @@ impl Sim {
                 Begun::Failed(input) => self.heap.push(self.now, Event::Told { life, shard, input }),
             },
             Effect::Read { ticket, log, query } => {
+                self.broker.reads += 1;
                 let found = self.broker.disk.look_up(log, &query);
-                let delay = self.params.dice.delay("read delay", self.steps, self.params.disk_delay);
+                let delay = self.params.dice.delay("read delay", self.broker.reads, self.params.disk_delay);
                 self.heap.push(self.now + delay, Event::Told { life, shard, input: Input::Read { ticket, found } });
             }
             Effect::Reply { conn, correlation, response, ranges, max_bytes } => {
@@ -294,7 +299,8 @@ impl Sim {
             }
             Effect::Alarm { .. } => {
                 self.count("alarms");
-                let delay = self.params.dice.between("operator", self.steps, SECOND, 8 * SECOND);
+                let alarms = self.counters.get("alarms").copied().unwrap_or_default();
+                let delay = self.params.dice.pause("operator", alarms, SECOND, 8 * SECOND);
                 self.heap.push(self.now + delay, Event::Operator { life });
             }
         }
@@ -302,8 +308,10 @@ impl Sim {
 
     /// A message between shards. `extra` lets it fall behind those that are sent after it.
     fn mail(&mut self, from: u16, to: u16, input: Input, extra: u64) {
-        self.broker.messages += 1;
-        let delay = self.params.dice.delay("mesh delay", self.broker.messages, self.params.mesh_delay);
+        let messages = self.broker.messages.entry((from, to)).or_default();
+        *messages += 1;
+        let key = u64::from(from) << 56 | u64::from(to) << 48 | *messages;
+        let delay = self.params.dice.delay("mesh delay", key, self.params.mesh_delay);
         let node = &mut self.broker.nodes[usize::from(to)];
         let heard = &mut node.heard[usize::from(from)];
         let at = (self.now + delay + extra).max(*heard);
@@ -421,7 +429,7 @@ impl Sim {
         let Some(conn) = self.net.conns.get_mut(&name) else { return };
         let serving: Vec<u16> = (0..).zip(&self.broker.nodes).filter(|(_, n)| n.serving).map(|(i, _)| i).collect();
         if serving.is_empty() {
-            if !self.params.dice.one_in("refused in silence", name, 4) {
+            if !self.params.dice.mishap("refused in silence", conn.key, 4) {
                 self.tell(name, ToClient::Closed);
             }
             return;

@@ -12,6 +12,7 @@ use klamm_core::wire::{Request, Response};
 
 use super::net::ToClient;
 use super::params::{MS, Params, SECOND};
+use crate::decisions::Turn;
 use crate::history::{History, Partition};
 use crate::report::Violation;
 
@@ -86,6 +87,19 @@ impl Cx<'_> {
         known.is_some_and(|topic| usize::try_from(partition.1).is_ok_and(|index| index < topic.partitions))
     }
 
+    /// The next turn of a client that is ready for its `turns`-th; if it is not to be taken now, `next_at` says when.
+    pub(super) fn turn(&self, client: u64, turns: &mut u64, next_at: &mut u64) -> Option<u64> {
+        match self.params.dice.turn(client, *turns, self.now) {
+            Turn::Now(turn) => {
+                *turns = turn + 1;
+                return Some(turn);
+            }
+            Turn::At(at) => *next_at = at,
+            Turn::Never => *next_at = u64::MAX,
+        }
+        None
+    }
+
     /// These values were refused before they were appended.
     pub(super) fn refused(&mut self, partition: &Partition, values: &[u64]) {
         values.iter().for_each(|value| self.history.refused(partition, *value));
@@ -151,7 +165,7 @@ impl<R: Role> Client<R> {
         self.waiting.clear();
         self.role.lost(cx);
         let key = self.id << 32 | self.dials;
-        self.state = State::Idle(cx.now + cx.params.dice.between("redial", key, MS, 300 * MS));
+        self.state = State::Idle(cx.now + cx.params.dice.pause("redial", key, MS, 300 * MS));
     }
 
     /// When waiting for the broker takes too long.

@@ -105,7 +105,7 @@ pub(super) struct Consumer {
     /// Questions in flight, at most [`PIPELINED`].
     waiting: usize,
     next_at: u64,
-    draws: u64,
+    turns: u64,
 }
 
 /// A question of the consumer.
@@ -132,11 +132,11 @@ pub(super) struct Part {
 impl Consumer {
     pub(super) fn new(id: u64, params: &Params) -> Consumer {
         let places = partitions(params).into_iter().map(Place::new).collect();
-        Consumer { id, places, ids: BTreeMap::new(), knows: false, waiting: 0, next_at: 0, draws: 0 }
+        Consumer { id, places, ids: BTreeMap::new(), knows: false, waiting: 0, next_at: 0, turns: 0 }
     }
 
     fn fetch(&mut self, key: u64, cx: &mut Cx<'_>) -> Ask<Asked> {
-        let dice = cx.params.dice;
+        let dice = &cx.params.dice;
         let new: Vec<Partition> =
             added(cx.history, |new| self.places.iter().any(|place| place.partition == *new)).collect();
         self.places.extend(new.into_iter().map(Place::new));
@@ -264,9 +264,9 @@ impl Role for Consumer {
         if self.waiting >= PIPELINED || cx.stopping || cx.now < self.next_at {
             return Vec::new();
         }
+        let Some(turn) = cx.turn(self.id, &mut self.turns, &mut self.next_at) else { return Vec::new() };
         self.waiting += 1;
-        self.draws += 1;
-        let key = self.id << 40 | self.draws;
+        let key = self.id << 40 | turn;
         if !self.knows {
             return vec![(everything().into(), Some(Asked::Metadata))];
         }

@@ -63,9 +63,9 @@ struct Log {
     /// The group that is under way; its first ones of `queue`.
     underway: usize,
     dead: Option<&'static str>,
-    /// Operations so far, and the crash after which they are counted: the key of their draws.
+    /// Stands for its name and the how manieth it is of that: with the operations so far the key of their draws.
+    named: u64,
     operations: u64,
-    since: u64,
 }
 
 /// Counts of what the disk did.
@@ -73,6 +73,8 @@ struct Log {
 pub(super) struct Tally {
     pub(super) sync_errors: u64,
     pub(super) write_errors: u64,
+    /// Batches that whoever sent them waits for.
+    pub(super) appends_failed: u64,
     /// Batches that a crash took.
     pub(super) lost: u64,
     /// Batches that survived a crash without having been synced.
@@ -90,8 +92,15 @@ pub(super) struct Disk {
     pub(super) faults: Faults,
     canary: Canary,
     logs: BTreeMap<LogId, Log>,
-    crashes: u64,
+    /// How many logs were made under each name.
+    made: BTreeMap<(String, i32), u64>,
     pub(super) tally: Tally,
+}
+
+/// The key of a log: the n-th of its name.
+fn key(name: &str, partition: i32, made: u64) -> u64 {
+    let named = name.bytes().fold(made, |hash, byte| mix(hash ^ u64::from(byte)));
+    mix(named ^ partition as u64) << 24
 }
 
 /// What a change came to at once.
@@ -107,15 +116,26 @@ pub(super) enum Begun {
 
 impl Disk {
     pub(super) fn new(params: &Params) -> Disk {
-        let Params { dice, disk_delay, faults, canary, .. } = *params;
-        Disk { dice, delay: disk_delay, faults, canary, logs: BTreeMap::new(), crashes: 0, tally: Tally::default() }
+        let Params { disk_delay, faults, canary, .. } = *params;
+        Disk {
+            dice: params.dice.clone(),
+            delay: disk_delay,
+            faults,
+            canary,
+            logs: BTreeMap::new(),
+            made: BTreeMap::new(),
+            tally: Tally::default(),
+        }
     }
 
     /// Takes an effect that changes a log.
     pub(super) fn change(&mut self, effect: Effect) -> Begun {
         let (id, seq, change) = match effect {
             Effect::Open { log, seq, name } => {
-                let before = self.logs.insert(log, Log::new(name, self.crashes));
+                let made = self.made.entry((name.clone(), log.partition)).or_default();
+                *made += 1;
+                let key = key(&name, log.partition, *made);
+                let before = self.logs.insert(log, Log::new(name, key));
                 assert!(before.is_none(), "{log} is opened and exists");
                 (log, seq, Change::Open)
             }
@@ -158,29 +178,31 @@ impl Disk {
         it.underway = appends.max(1);
         it.operations += 1;
         self.tally.largest_group = self.tally.largest_group.max(it.underway as u64);
-        let key = it.key(id);
+        let key = it.key();
         let synced = it.group().any(|c| !matches!(c, Change::Append { sync: false }));
         let delay = if synced { self.dice.delay("sync delay", key, self.delay) } else { 10_000 };
-        let stalls = self.dice.one_in("disk stall", key, self.faults.stall);
+        let stalls = self.dice.mishap("disk stall", key, self.faults.stall);
         delay + if stalls { self.dice.between("stall", key, 100 * MS, 5 * SECOND) } else { 0 }
     }
 
     /// What was under way at a log ends. Gives what the shard is told, and how long the next group takes, if there is
     /// one.
     pub(super) fn end(&mut self, id: LogId) -> (Vec<Input>, Option<u64>) {
-        let (dice, faults, canary) = (self.dice, self.faults, self.canary);
+        let (dice, faults, canary) = (&self.dice, self.faults, self.canary);
         let it = self.logs.get_mut(&id).expect("a log with changes exists");
-        let key = it.key(id);
+        let key = it.key();
         let synced = it.group().any(|c| !matches!(c, Change::Append { sync: false }));
-        let error = if dice.one_in("write error", key, faults.write_error) {
+        let error = if dice.mishap("write error", key, faults.write_error) {
             self.tally.write_errors += 1;
             Some("no space left on device")
-        } else if synced && dice.one_in("sync error", key, faults.sync_error) {
+        } else if synced && dice.mishap("sync error", key, faults.sync_error) {
             self.tally.sync_errors += 1;
             Some("input/output error")
         } else {
             None
         };
+        let appends = it.group().filter(|c| matches!(c, Change::Append { .. })).count() as u64;
+        self.tally.appends_failed += if error.is_some() { appends } else { 0 };
         it.land(synced && error.is_none() && canary != Canary::DoneBeforeSync, error.is_some(), dice.bits("torn", key));
         let ended: Vec<(Seq, Change)> = it.queue.drain(..it.underway).collect();
         it.underway = 0;
@@ -201,38 +223,42 @@ impl Disk {
         (done.into_iter().collect(), more.then(|| self.begin(id)))
     }
 
+    /// Whether something is under way, or in the page cache only.
+    pub(super) fn is_busy(&self) -> bool {
+        self.logs.values().any(|it| !it.queue.is_empty() || it.durable < it.written)
+    }
+
     /// The broker is gone. With `power` the page cache is, too.
-    pub(super) fn crash(&mut self, power: bool) {
-        let dice = self.dice;
-        self.crashes += 1;
-        for (id, it) in &mut self.logs {
+    pub(super) fn crash(&mut self, power: bool, crash: u64) {
+        let dice = &self.dice;
+        for it in self.logs.values_mut() {
             it.operations += 1;
-            let key = it.key(*id);
-            if it.group().any(|c| matches!(c, Change::Open)) && dice.one_in("opened", key, 2) {
+            let key = it.named ^ crash;
+            if it.group().any(|c| matches!(c, Change::Open)) && dice.mishap("opened", key, 2) {
                 it.exists = Reach::Cache;
             }
-            if it.group().any(|c| matches!(c, Change::Remove)) && dice.one_in("removed", key, 2) {
+            if it.group().any(|c| matches!(c, Change::Remove)) && dice.mishap("removed", key, 2) {
                 it.exists = Reach::Nowhere;
             }
             if power && it.exists == Reach::Cache {
-                it.exists = if dice.one_in("name kept", key, 2) { Reach::Device } else { Reach::Nowhere };
+                it.exists = if dice.mishap("name kept", key, 2) { Reach::Device } else { Reach::Nowhere };
             }
             // A trim that is under way is made, or not; those behind it are not.
-            if let Some(to) = it.trim_underway().filter(|_| dice.one_in("trimmed", key, 2)) {
+            if let Some(to) = it.trim_underway().filter(|_| dice.mishap("trimmed", key, 2)) {
                 it.trim(to);
             }
             it.begun = it.begun.filter(|begun| *begun <= it.start);
-            if let Some(ballot) = it.ballot_underway().filter(|_| dice.one_in("voted", key, 2)) {
+            if let Some(ballot) = it.ballot_underway().filter(|_| dice.mishap("voted", key, 2)) {
                 it.ballot.0 = Some(ballot);
             }
             if power {
-                let kept = if dice.one_in("ballot kept", key, 2) { it.ballot.0 } else { it.ballot.1 };
+                let kept = if dice.mishap("ballot kept", key, 2) { it.ballot.0 } else { it.ballot.1 };
                 it.ballot = (kept, kept);
             }
             let appends = it.group().filter(|c| matches!(c, Change::Append { .. })).count();
             // A failed write may have left its pages or not, and they are clean: what is read again may be either.
             let least = if power || it.dead.is_some() { it.durable } else { it.written };
-            let kept = dice.between("batches kept", key, least as u64, (it.written + appends) as u64) as usize;
+            let kept = least + dice.more("batches kept", key, (it.written + appends - least) as u64) as usize;
             self.tally.lost += (it.batches.len() - kept) as u64;
             self.tally.survived += (kept - it.durable.min(kept)) as u64;
             it.batches.truncate(kept);
@@ -346,7 +372,7 @@ impl Disk {
 }
 
 impl Log {
-    fn new(name: String, since: u64) -> Log {
+    fn new(name: String, named: u64) -> Log {
         Log {
             name,
             exists: Reach::Nowhere,
@@ -359,15 +385,13 @@ impl Log {
             queue: VecDeque::new(),
             underway: 0,
             dead: None,
+            named,
             operations: 0,
-            since,
         }
     }
 
-    fn key(&self, id: LogId) -> u64 {
-        let topic = u128::from_be_bytes(id.topic.0);
-        let log = mix((topic >> 64) as u64 ^ topic as u64 ^ id.partition as u64);
-        mix(log ^ self.since) ^ self.operations
+    fn key(&self) -> u64 {
+        self.named ^ self.operations
     }
 
     fn group(&self) -> impl Iterator<Item = Change> {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use klamm_core::rng;
 use klamm_core::wire::Response;
 
 use super::broker::{EPOCH_MS, checksum};
@@ -12,14 +13,33 @@ use crate::workload::{self, Shared};
 
 /// See the module.
 pub(super) struct Hired<R: workload::Role> {
+    id: u64,
+    seed: u64,
     role: R,
+    turns: u64,
+    /// Not before this time it takes the next one.
+    next_at: u64,
     /// What has no answer yet, in order.
     asked: VecDeque<R::Asked>,
 }
 
 impl<R: workload::Role> Hired<R> {
-    pub(super) fn new(role: R) -> Hired<R> {
-        Hired { role, asked: VecDeque::new() }
+    pub(super) fn new(id: u64, seed: u64, role: R) -> Hired<R> {
+        Hired { id, seed, role, turns: 0, next_at: 0, asked: VecDeque::new() }
+    }
+
+    /// Whether the role may ask now. While it works, each time is a turn, which draws what it draws from a seed of its
+    /// own.
+    fn may_ask(&mut self, cx: &Cx<'_>) -> bool {
+        if cx.stopping {
+            return true;
+        }
+        if self.next_at > cx.now || self.role.next(true).is_none_or(|at| at > cx.now) {
+            return false;
+        }
+        let Some(turn) = cx.turn(self.id, &mut self.turns, &mut self.next_at) else { return false };
+        self.role.reseed(rng::draw(self.seed, "turn", turn));
+        true
     }
 }
 
@@ -50,6 +70,9 @@ impl<R: workload::Role> Role for Hired<R> {
     type Asked = ();
 
     fn ask(&mut self, full: &mut Cx<'_>) -> Vec<Ask<()>> {
+        if !self.may_ask(full) {
+            return Vec::new();
+        }
         let asks = self.role.ask(&mut cx(full));
         let mut questions = Vec::new();
         for (request, asked) in asks {
@@ -70,7 +93,8 @@ impl<R: workload::Role> Role for Hired<R> {
     }
 
     fn next(&self, full: &Cx<'_>) -> Option<u64> {
-        self.role.next(!full.stopping)
+        let at = self.role.next(!full.stopping)?;
+        Some(if full.stopping { at } else { at.max(self.next_at) })
     }
 
     fn owes(&self) -> Option<String> {

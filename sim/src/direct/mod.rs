@@ -24,10 +24,12 @@ mod replayed;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use klamm_core::effect::Input;
 use klamm_core::ids::LogId;
 
+use crate::decisions::{Book, Decisions, Fault, Kind};
 use crate::history::History;
 use crate::panics;
 use crate::report::{Engine, Report, Verdict, Violation};
@@ -44,7 +46,7 @@ use heap::Heap;
 use hired::Hired;
 use net::{Net, ToBroker, ToClient};
 pub use params::Canary;
-use params::{LONGEST_KEPT_MS, MS, Params, SECOND};
+use params::{Dice, LONGEST_KEPT_MS, MS, Params, SECOND};
 pub(crate) use producer::after;
 use producer::{Idempotent, Plain};
 
@@ -52,6 +54,7 @@ use producer::{Idempotent, Plain};
 pub const SOMETIMES: &[&str] = &[
     "acks",
     "alarms",
+    "appends that failed",
     "halts",
     "batches lost",
     "batches too large",
@@ -59,6 +62,8 @@ pub const SOMETIMES: &[&str] = &[
     "configs altered",
     "crashes during deletion",
     "cuts",
+    "faults effective",
+    "faults refused",
     "kills",
     "leases",
     "partitions added",
@@ -136,10 +141,7 @@ enum Event {
         client: usize,
         at: u64,
     },
-    /// The n-th fault.
-    Fault {
-        n: u64,
-    },
+    Fault(Fault),
     /// The workload's time is over.
     Heal,
 }
@@ -177,13 +179,28 @@ struct Sim {
 /// Runs a seed.
 #[must_use]
 pub fn run(seed: u64, trace: bool) -> Report {
-    run_with(seed, trace, Canary::None)
+    run_by(seed, trace, Rc::new(Book::Blank), Canary::None)
 }
 
-/// Runs a seed in a world that may break its promise.
+/// Runs a seed and keeps what was decided.
 #[must_use]
-pub fn run_with(seed: u64, trace: bool, canary: Canary) -> Report {
-    let mut sim = Sim::new(Params { canary, ..Params::of(seed) }, trace);
+pub fn record(seed: u64) -> (Report, Decisions) {
+    let book = Rc::new(Book::writing());
+    let report = run_by(seed, false, book.clone(), Canary::None);
+    (report, book.used())
+}
+
+/// Runs what was decided; tells what of it was asked for, and how much was not, of how much.
+#[must_use]
+pub fn replay(seed: u64, decisions: &Decisions, trace: bool) -> (Report, Decisions, (usize, usize)) {
+    let book = Rc::new(Book::reading(decisions.clone()));
+    let report = run_by(seed, trace, book.clone(), Canary::None);
+    (report, book.used(), book.unused())
+}
+
+/// Runs a seed by a book, in a world that may break its promise.
+fn run_by(seed: u64, trace: bool, book: Rc<Book>, canary: Canary) -> Report {
+    let mut sim = Sim::new(Params { canary, ..Params::of(&Dice::new(seed, book)) }, trace);
     let watch = panics::watch();
     let verdict = catch_unwind(AssertUnwindSafe(|| sim.run())).unwrap_or_else(|_| {
         Verdict::Unsafe(Violation {
@@ -203,7 +220,7 @@ impl Sim {
             phase: Phase::Work,
             phase_ends: params.duration,
             broker: Broker::new(&params),
-            net: Net::new(params.dice, params.net_delay),
+            net: Net::new(params.dice.clone(), params.net_delay),
             actors: Vec::new(),
             timers: Vec::new(),
             ledger: Ledger::default(),
@@ -222,7 +239,9 @@ impl Sim {
         }
         sim.heap.push(0, Event::Start);
         sim.heap.push(sim.params.duration, Event::Heal);
-        sim.next_fault(0);
+        for fault in sim.params.plan() {
+            sim.heap.push(fault.at, Event::Fault(fault));
+        }
         sim.hire(|id, params| Box::new(Client::new(id, Admin::new(params))));
         for _ in 0..WATCHERS {
             sim.hire(|id, params| Box::new(Client::new(id, Watcher::new(id, params))));
@@ -238,13 +257,15 @@ impl Sim {
         }
         if let Some(habits) = sim.params.habits.clone() {
             let seed = sim.params.dice.bits("keeper", 0);
-            sim.hire(|id, _| Box::new(Client::new(id, Hired::new(Keeper::new(seed, habits)))));
+            sim.hire(|id, _| Box::new(Client::new(id, Hired::new(id, seed, Keeper::new(seed, habits)))));
         }
         for number in 0..sim.params.owners {
             let seed = sim.params.dice.bits("owner", number);
             let pace = sim.params.dice.pick("owner's pace", number, &[50, 300, 1_500]) * MS;
             let segment_bytes = vec![300, 2_000, 1 << 20];
-            sim.hire(|id, _| Box::new(Client::new(id, Hired::new(Owner::new(seed, number, pace, segment_bytes)))));
+            sim.hire(|id, _| {
+                Box::new(Client::new(id, Hired::new(id, seed, Owner::new(seed, number, pace, segment_bytes))))
+            });
         }
         sim
     }
@@ -302,7 +323,7 @@ impl Sim {
             Event::Wake { life, shard, at } if alive(life) => self.wake(shard, at),
             Event::DiskEnd { life, shard, log } if alive(life) => self.disk_ended(shard, log),
             Event::Recovered { life, shard } if alive(life) => self.recovered(shard),
-            Event::Operator { life } if alive(life) => self.restart(false, u64::from(life)),
+            Event::Operator { life } if alive(life) => self.operate(life),
             Event::Told { .. }
             | Event::Wake { .. }
             | Event::DiskEnd { .. }
@@ -325,7 +346,7 @@ impl Sim {
                     self.act(client, None);
                 }
             }
-            Event::Fault { n } => self.fault(n),
+            Event::Fault(fault) => self.fault(fault),
             Event::Heal => self.heal(),
         }
     }
@@ -393,51 +414,54 @@ impl Sim {
         }
     }
 
-    fn next_fault(&mut self, n: u64) {
-        let Params { dice, faults, .. } = self.params;
-        let at = self.now + dice.delay("fault gap", n, faults.gap);
-        if (faults.kill || faults.power || faults.cut) && at < self.params.duration {
-            self.heap.push(at, Event::Fault { n });
-        }
-    }
-
-    /// Draws what goes wrong, among what does in this run.
-    fn fault(&mut self, n: u64) {
+    /// Something goes wrong.
+    fn fault(&mut self, fault: Fault) {
         if self.phase != Phase::Work {
             return;
         }
-        let Params { dice, faults, .. } = self.params;
-        let kinds = [(faults.kill, 0), (faults.power, 1), (faults.cut, 2)];
-        let kinds: Vec<u64> = kinds.iter().filter(|(on, _)| *on).map(|(_, kind)| *kind).collect();
-        match dice.pick("fault", n, &kinds) {
-            0 => self.restart(false, n),
-            1 => self.restart(true, n),
-            _ => self.cut(n),
+        self.params.dice.book().happened(fault);
+        self.count("faults drawn");
+        let effect = match fault.kind {
+            Kind::Kill | Kind::PowerLoss => {
+                self.broker.is_up().then(|| self.broker.disk.is_busy() || self.net.is_busy())
+            }
+            Kind::Cut => self.net.open().next().is_some().then(|| self.net.is_busy()),
+        };
+        // Who is down cannot die, and what is not there cannot break. What is at rest hardly notices.
+        match effect {
+            None => self.count("faults refused"),
+            Some(false) => self.count("faults applied"),
+            Some(true) => {
+                self.count("faults applied");
+                self.count("faults effective");
+            }
         }
-        self.next_fault(n + 1);
+        match fault.kind {
+            Kind::Kill => self.restart((false, fault.n), fault.down, fault.again),
+            Kind::PowerLoss => self.restart((true, fault.n), fault.down, fault.again),
+            Kind::Cut => self.cut(fault.n),
+        }
     }
 
-    /// The broker dies and comes back; sometimes it dies again while it recovers.
-    fn restart(&mut self, power: bool, n: u64) {
-        let Params { dice, faults, .. } = self.params;
-        self.crash(power);
-        let down = dice.between("down", n, 10 * MS, 4 * SECOND);
+    /// The broker dies and comes back after `down`; sometimes it dies again so long after that, perhaps while it
+    /// recovers.
+    fn restart(&mut self, (power, key): (bool, u64), down: u64, again: Option<u64>) {
+        self.crash(power, key);
         self.heap.push(self.now + down, Event::Start);
-        if self.phase == Phase::Work && (faults.kill || faults.power) && dice.one_in("again", n, 4) {
-            let after = dice.below("again after", n, 2 * self.params.disk_delay + 60 * MS);
+        if let Some(after) = again.filter(|_| self.phase == Phase::Work) {
             self.heap.push(self.now + down + after, Event::Operator { life: self.broker.life + 1 });
         }
     }
 
+    /// Somebody has it die, and comes to start it again.
+    fn operate(&mut self, life: u32) {
+        let down = self.params.dice.pause("operator takes", u64::from(life), 10 * MS, 4 * SECOND);
+        self.restart((false, 1 << 20 | u64::from(life)), down, None);
+    }
+
     /// A connection breaks.
     fn cut(&mut self, n: u64) {
-        let open: Vec<u64> = self
-            .net
-            .conns
-            .iter()
-            .filter(|(_, c)| c.client_open && c.accepted.is_some())
-            .map(|(name, _)| *name)
-            .collect();
+        let open: Vec<u64> = self.net.open().collect();
         if open.is_empty() {
             return;
         }
@@ -457,12 +481,14 @@ impl Sim {
     fn heal(&mut self) {
         self.phase = Phase::Heal;
         self.phase_ends = self.now + PATIENCE;
-        let Params { dice, faults, .. } = self.params;
+        let (dice, faults) = (self.params.dice.clone(), self.params.faults);
         self.params.faults = faults.none();
         self.broker.disk.faults = self.params.faults;
         // Without one, what the work left behind must go away by itself.
-        if dice.one_in("last restart", 0, 2) {
-            self.restart(faults.power && dice.one_in("last is power", 0, 2), u64::MAX);
+        if dice.mishap("last restart", 0, 2) {
+            let down = dice.pause("last restart takes", 0, 10 * MS, 4 * SECOND);
+            let power = faults.power && dice.mishap("last is power", 0, 2);
+            self.restart((power, 1 << 21), down, None);
         }
         (0..self.actors.len()).for_each(|client| self.act(client, None));
     }
@@ -473,7 +499,7 @@ impl Sim {
         let check = self.params.retention_check_ms * MS;
         let quiet = LONGEST_KEPT_MS * MS + RETENTION_DELAY + 2 * check + 20 * SECOND;
         self.phase_ends = self.now + quiet + PATIENCE;
-        self.hire(|id, _| Box::new(Client::new(id, Hired::new(Settler::new(quiet, true, true)))));
+        self.hire(|id, _| Box::new(Client::new(id, Hired::new(id, 0, Settler::new(quiet, true, true)))));
     }
 
     /// All that was read back, against all that was seen before.
@@ -552,6 +578,7 @@ impl Sim {
             ("leases", leases),
             ("sync errors", tally.sync_errors),
             ("write errors", tally.write_errors),
+            ("appends that failed", tally.appends_failed),
             ("batches lost", tally.lost),
             ("unsynced batches survived", tally.survived),
             ("rolls", tally.rolls),
@@ -574,6 +601,7 @@ impl Sim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shrink::shrink;
 
     #[test]
     fn a_seed_twice_is_the_same_run() {
@@ -584,9 +612,55 @@ mod tests {
         assert_ne!(run(1, false).digest, run(2, false).digest);
     }
 
+    #[test]
+    fn what_was_decided_replays_to_the_same_run() {
+        for seed in 0..10 {
+            let (report, decisions) = record(seed);
+            let (again, used, (unused, of)) = replay(seed, &decisions, false);
+            assert_eq!((report.digest, report.counters), (again.digest, again.counters), "seed {seed}");
+            assert!(of > 100, "seed {seed} decides only {of} things");
+            // Of turns that nobody came to take, and faults that were still to come, some are left.
+            assert!(unused * 50 < of, "seed {seed}: {unused} of {of} are not asked for");
+            assert_eq!(replay(seed, &used, false).0.digest, report.digest, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn every_subset_is_a_run_in_which_all_is_well() {
+        for seed in 0..20 {
+            let (_, decisions) = record(seed);
+            let some = decisions.items().enumerate().filter(|(n, _)| n % 3 != seed as usize % 3).map(|(_, item)| item);
+            let (report, _, _) = replay(seed, &decisions.without(&some.collect()), false);
+            assert!(matches!(report.verdict, Verdict::Clean | Verdict::Inconclusive(_)), "{report}");
+            let nothing = Decisions { parameters: decisions.parameters.clone(), ..Decisions::default() };
+            let (report, _, _) = replay(seed, &nothing, false);
+            assert!(matches!(report.verdict, Verdict::Inconclusive(_)), "nobody does anything: {report}");
+        }
+    }
+
+    #[test]
+    fn a_broken_promise_comes_down_to_one_fault_and_a_few_turns() {
+        let canary = Canary::RecoveredNotDurable;
+        let property = |report: &Report| report.property().map(str::to_owned);
+        let failing = (0..60).find(|seed| property(&run_by(*seed, false, Rc::new(Book::Blank), canary)).is_some());
+        let seed = failing.expect("it is found");
+        let book = Rc::new(Book::writing());
+        let report = run_by(seed, false, book.clone(), canary);
+        let mut run = |decisions: &Decisions| {
+            let book = Rc::new(Book::reading(decisions.clone()));
+            let report = run_by(seed, false, book.clone(), canary);
+            (property(&report), book.used())
+        };
+        let before = book.used();
+        let shrunk = shrink(&before, "durable-before-seen", 1_000, &mut run).expect("it replays");
+        assert_eq!(property(&report).as_deref(), Some("durable-before-seen"));
+        let (many, few) = (before.sizes(), shrunk.decisions.sizes());
+        assert!(few.faults == 1 && few.turns * 5 < many.turns, "{many:?} became {few:?} in {} runs", shrunk.runs);
+    }
+
     /// The first seed in which a broken promise of the disk is found out, and as what.
     fn found(canary: Canary) -> Violation {
-        let reports = (0..60).map(|seed| run_with(seed, false, canary));
+        let reports = (0..60).map(|seed| run_by(seed, false, Rc::new(Book::Blank), canary));
         let unsafe_ones = reports.filter_map(|report| match report.verdict {
             Verdict::Unsafe(violation) => Some(violation),
             Verdict::Clean | Verdict::Stuck(_) | Verdict::Inconclusive(_) => None,

@@ -40,6 +40,8 @@ struct Pipe {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) client: usize,
+    /// The key of its draws: whose it is, and the how manieth of theirs.
+    pub(super) key: u64,
     /// Among how many shards it fell; the listener's choice.
     pub(super) spread: u64,
     /// The life and shard that accepted it, until that heard of its end.
@@ -57,6 +59,8 @@ pub(super) struct Net {
     dice: Dice,
     delay: u64,
     next: u64,
+    /// How often each client has dialled.
+    dials: BTreeMap<usize, u64>,
     pub(super) conns: BTreeMap<u64, Conn>,
 }
 
@@ -78,24 +82,27 @@ impl Pipe {
         true
     }
 
-    fn cut(&mut self, dice: Dice, site: &str, key: u64) {
-        let limit = dice.between(site, key, self.delivered, self.sent);
+    fn cut(&mut self, dice: &Dice, site: &str, key: u64) {
+        let limit = self.delivered + dice.more(site, key, self.sent - self.delivered);
         self.limit = Some(self.limit.map_or(limit, |l| l.min(limit)));
     }
 }
 
 impl Net {
     pub(super) fn new(dice: Dice, delay: u64) -> Net {
-        Net { dice, delay, next: 0, conns: BTreeMap::new() }
+        Net { dice, delay, next: 0, dials: BTreeMap::new(), conns: BTreeMap::new() }
     }
 
     /// A new connection: its name.
     pub(super) fn dial(&mut self, client: usize) -> u64 {
         let name = self.next;
         self.next += 1;
-        let spread = self.dice.bits("accepting shard", name);
+        let dials = self.dials.entry(client).or_default();
+        *dials += 1;
+        let key = (client as u64) << 16 | *dials;
+        let spread = self.dice.bits("accepting shard", key);
         let pipe = Pipe::default();
-        let conn = Conn { client, spread, accepted: None, ended: false, client_open: true, up: pipe, down: pipe };
+        let conn = Conn { client, key, spread, accepted: None, ended: false, client_open: true, up: pipe, down: pipe };
         self.conns.insert(name, conn);
         name
     }
@@ -103,14 +110,14 @@ impl Net {
     /// When and under which number a message to the broker arrives; `None` when the connection is forgotten.
     pub(super) fn upwards(&mut self, now: u64, name: u64) -> Option<(u64, u64)> {
         let conn = self.conns.get_mut(&name)?;
-        let delay = self.dice.delay("net delay", key(name, conn.up.sent, 0), self.delay);
+        let delay = self.dice.delay("net delay", key(conn.key, conn.up.sent, 0), self.delay);
         Some(conn.up.put(now, delay))
     }
 
     /// When and under which number a message to the client arrives.
     pub(super) fn downwards(&mut self, now: u64, name: u64) -> Option<(u64, u64)> {
         let conn = self.conns.get_mut(&name)?;
-        let delay = self.dice.delay("net delay", key(name, conn.down.sent, 1), self.delay);
+        let delay = self.dice.delay("net delay", key(conn.key, conn.down.sent, 1), self.delay);
         Some(conn.down.put(now, delay))
     }
 
@@ -127,28 +134,38 @@ impl Net {
         (arrives && conn.client_open).then_some(conn)
     }
 
+    /// Connections that are open at both ends.
+    pub(super) fn open(&self) -> impl Iterator<Item = u64> {
+        self.conns.iter().filter(|(_, c)| c.client_open && c.accepted.is_some()).map(|(name, _)| *name)
+    }
+
+    /// Whether messages are under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.conns.values().any(|c| c.up.delivered < c.up.sent || c.down.delivered < c.down.sent)
+    }
+
     /// The connection breaks in the middle.
     pub(super) fn cut(&mut self, name: u64, fault: u64) -> (u64, Option<u64>) {
-        let dice = self.dice;
+        let dice = &self.dice;
         if let Some(conn) = self.conns.get_mut(&name) {
             conn.up.cut(dice, "cut upwards", fault);
             conn.down.cut(dice, "cut downwards", fault);
         }
-        let silent = dice.one_in("cut is silent", fault, 3);
-        let told = dice.below("client hears of cut", fault, SECOND);
-        (dice.below("broker hears of cut", fault, 3 * SECOND), (!silent).then_some(told))
+        let silent = dice.mishap("cut is silent", fault, 3);
+        let told = dice.pause("client hears of cut", fault, 0, SECOND);
+        (dice.pause("broker hears of cut", fault, 0, 3 * SECOND), (!silent).then_some(told))
     }
 
     /// The broker is gone: what was on its way to it is lost, what was on its way from it may be. Gives the connections
     /// whose clients are open.
-    pub(super) fn broker_gone(&mut self, life: u64) -> Vec<u64> {
-        let dice = self.dice;
+    pub(super) fn broker_gone(&mut self, crash: u64) -> Vec<u64> {
+        let dice = &self.dice;
         self.conns.retain(|_, conn| conn.client_open);
         let mut names = Vec::new();
         for (name, conn) in self.conns.iter_mut().filter(|(_, conn)| conn.accepted.is_some()) {
             conn.accepted = None;
             conn.up.limit = Some(0);
-            conn.down.cut(dice, "lost with the broker", key(*name, life, 2));
+            conn.down.cut(dice, "lost with the broker", key(conn.key, crash, 2));
             names.push(*name);
         }
         names

@@ -1,10 +1,15 @@
 //! What a seed makes of a run: sizes, speeds and faults, each on or off, each at a drawn rate (swarm testing, Groce
 //! 2012).
 //!
-//! Every draw has a key of its own, so that adding one moves no other.
+//! Every draw has a key of its own, so that adding one moves no other. What it means is in the key (the n-th message of a
+//! client's n-th connection), so that leaving out one thing leaves most others as they were.
+
+use std::fmt;
+use std::rc::Rc;
 
 use klamm_core::rng::draw;
 
+use crate::decisions::{Book, Fault, Kind, Turn};
 use crate::workload::keeper::Habits;
 
 /// A millisecond.
@@ -13,46 +18,96 @@ pub(super) const MS: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MS;
 
 /// Draws of one run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(super) struct Dice {
     seed: u64,
+    book: Rc<Book>,
+}
+
+impl fmt::Debug for Dice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.seed)
+    }
 }
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Dice {
-        Dice { seed }
+    pub(super) fn new(seed: u64, book: Rc<Book>) -> Dice {
+        Dice { seed, book }
     }
 
-    pub(super) fn bits(self, site: &str, key: u64) -> u64 {
+    pub(super) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    pub(super) fn bits(&self, site: &str, key: u64) -> u64 {
         draw(self.seed, site, key)
     }
 
     /// A number below `n`; 0 when `n` is 0.
-    pub(super) fn below(self, site: &str, key: u64, n: u64) -> u64 {
+    pub(super) fn below(&self, site: &str, key: u64, n: u64) -> u64 {
         ((u128::from(self.bits(site, key)) * u128::from(n)) >> 64) as u64
     }
 
     /// A number from `low` to `high`, both included.
-    pub(super) fn between(self, site: &str, key: u64, low: u64, high: u64) -> u64 {
+    pub(super) fn between(&self, site: &str, key: u64, low: u64, high: u64) -> u64 {
         low + self.below(site, key, high - low + 1)
     }
 
     /// True once in `n` times; never when `n` is 0.
-    pub(super) fn one_in(self, site: &str, key: u64, n: u64) -> bool {
+    pub(super) fn one_in(&self, site: &str, key: u64, n: u64) -> bool {
         n > 0 && self.below(site, key, n) == 0
     }
 
+    /// One of a few.
+    pub(super) fn pick<T: Copy>(&self, site: &str, key: u64, of: &[T]) -> T {
+        of[self.below(site, key, of.len() as u64) as usize]
+    }
+
+    /// Whether something goes wrong, once in `n` times: by default it does not.
+    pub(super) fn mishap(&self, site: &str, key: u64, n: u64) -> bool {
+        self.book.fate(site, key, 0, || u64::from(self.one_in(site, key, n))) == 1
+    }
+
+    /// How much more than by default, at most `most`.
+    pub(super) fn more(&self, site: &str, key: u64, most: u64) -> u64 {
+        self.book.fate(site, key, 0, || self.below(site, key, most + 1)).min(most)
+    }
+
     /// A delay around `mean`, with a tail: one in eight is doubled, one in sixteen fourfold, at most 64-fold.
-    pub(super) fn delay(self, site: &str, key: u64, mean: u64) -> u64 {
+    pub(super) fn delay(&self, site: &str, key: u64, mean: u64) -> u64 {
+        self.book.fate(site, key, mean, || self.around(site, key, mean))
+    }
+
+    fn around(&self, site: &str, key: u64, mean: u64) -> u64 {
         let bits = self.bits(site, key);
         let stretch = (bits.trailing_zeros().saturating_sub(2)).min(6);
         let base = mean / 2 + ((u128::from(bits >> 32) * u128::from(mean)) >> 32) as u64;
         base << stretch
     }
 
-    /// One of a few.
-    pub(super) fn pick<T: Copy>(self, site: &str, key: u64, of: &[T]) -> T {
-        of[self.below(site, key, of.len() as u64) as usize]
+    /// A delay from `low` to `high`.
+    pub(super) fn pause(&self, site: &str, key: u64, low: u64, high: u64) -> u64 {
+        self.book.fate(site, key, u64::midpoint(low, high), || self.between(site, key, low, high))
+    }
+
+    /// A client is ready to take a turn: its n-th, or a later one.
+    pub(super) fn turn(&self, client: u64, n: u64, now: u64) -> Turn {
+        self.book.turn(client, n, now)
+    }
+
+    /// A parameter of the run, from `low` to `high`.
+    fn set(&self, name: &str, key: u64, low: u64, high: u64) -> u64 {
+        self.book.parameter(&format!("{name} {key}"), self.between(name, key, low, high))
+    }
+
+    /// A parameter that is true once in `n` times.
+    fn set_one_in(&self, name: &str, key: u64, n: u64) -> bool {
+        self.book.parameter(&format!("{name} {key}"), u64::from(self.one_in(name, key, n))) == 1
+    }
+
+    /// A parameter that is one of a few.
+    fn set_to(&self, name: &str, of: &[u64]) -> u64 {
+        self.book.parameter(name, self.pick(name, 0, of))
     }
 }
 
@@ -134,25 +189,24 @@ pub(super) struct Params {
 pub(super) const LONGEST_KEPT_MS: u64 = 30_000;
 
 /// What the keeper of topics does.
-fn habits(dice: Dice, topics: &[Topic]) -> Habits {
-    let some = |what: &str, of: &[i64]| if dice.one_in(what, 0, 2) { of.to_vec() } else { Vec::new() };
+fn habits(dice: &Dice, topics: &[Topic]) -> Habits {
+    let some = |what: &str, of: &[i64]| if dice.set_one_in(what, 0, 2) { of.to_vec() } else { Vec::new() };
     Habits {
-        pace: dice.pick("keeper's pace", 0, &[300, 1_000, 4_000]) * MS,
-        trims: dice.one_in("trims", 0, 2),
-        grows: dice.one_in("grows", 0, 2),
+        pace: dice.set_to("keeper's pace", &[300, 1_000, 4_000]) * MS,
+        trims: dice.set_one_in("trims", 0, 2),
+        grows: dice.set_one_in("grows", 0, 2),
         retention_ms: some("retention.ms", &[-1, 300, 5_000, LONGEST_KEPT_MS as i64]),
         retention_bytes: some("retention.bytes", &[-1, 0, 1_000, 20_000]),
         segment_bytes: some("segment.bytes", &[200, 1_000, 10_000]),
-        message_bytes: if dice.one_in("max.message.bytes", 0, 4) { vec![200, 400, 1 << 20] } else { Vec::new() },
-        restamps: dice.one_in("timestamp.type", 0, 3),
+        message_bytes: if dice.set_one_in("max.message.bytes", 0, 4) { vec![200, 400, 1 << 20] } else { Vec::new() },
+        restamps: dice.set_one_in("timestamp.type", 0, 3),
         cached: topics.iter().filter(|topic| !topic.durable).map(|topic| topic.name.clone()).collect(),
     }
 }
 
 impl Params {
-    pub(super) fn of(seed: u64) -> Params {
-        let dice = Dice::new(seed);
-        let param = |name: &str, of: &[u64]| dice.pick(name, 0, of);
+    pub(super) fn of(dice: &Dice) -> Params {
+        let param = |name: &str, of: &[u64]| dice.set_to(name, of);
         let some = |name: &str, times: u64| param(name, &[0, 1]) * times;
         let faults = Faults {
             gap: param("gap", &[3, 6, 12, 30]) * SECOND,
@@ -169,7 +223,6 @@ impl Params {
         let duration = param("duration", &[30, 60, 120]) * SECOND;
         let topics = topics(dice, duration, default_partitions, &faults);
         Params {
-            dice,
             duration,
             shards: param("shards", &[1, 2, 2, 3]) as u16,
             resize: param("resize", &[0, 0, 1]) == 1,
@@ -191,7 +244,36 @@ impl Params {
             calm,
             faults,
             canary: Canary::None,
+            dice: dice.clone(),
         }
+    }
+
+    /// What goes wrong with the broker and its connections, as far as no more than time decides it.
+    pub(super) fn plan(&self) -> Vec<Fault> {
+        let Faults { gap, kill, power, cut, .. } = self.faults;
+        let kinds = [(kill, Kind::Kill), (power, Kind::PowerLoss), (cut, Kind::Cut)];
+        let kinds: Vec<Kind> = kinds.iter().filter(|(on, _)| *on).map(|(_, kind)| *kind).collect();
+        self.dice.book().faults(|| {
+            let dice = &self.dice;
+            let mut at = 0;
+            let times = (0..).map(|n| {
+                at += dice.around("fault gap", n, gap);
+                (n, at)
+            });
+            let times = times.take_while(|(_, at)| *at < self.duration && !kinds.is_empty());
+            let fault = |(n, at)| {
+                let kind = dice.pick("fault", n, &kinds);
+                let again = kind != Kind::Cut && dice.one_in("again", n, 4);
+                Fault {
+                    at,
+                    n,
+                    kind,
+                    down: dice.between("down", n, 10 * MS, 4 * SECOND),
+                    again: again.then(|| dice.below("again after", n, 2 * self.disk_delay + 60 * MS)),
+                }
+            };
+            times.map(fault).collect()
+        })
     }
 }
 
@@ -203,16 +285,16 @@ impl Faults {
 
 /// At least one topic from the start, some more later. What the page cache keeps is promised only where no device ever
 /// loses it.
-fn topics(dice: Dice, duration: u64, default_partitions: i32, faults: &Faults) -> Vec<Topic> {
+fn topics(dice: &Dice, duration: u64, default_partitions: i32, faults: &Faults) -> Vec<Topic> {
     let may_cache = !faults.power && faults.sync_error == 0 && faults.write_error == 0;
     let topic = |n: u64| {
-        let auto = n > 0 && dice.one_in("topic made by metadata", n, 3);
+        let auto = n > 0 && dice.set_one_in("topic made by metadata", n, 3);
         Topic {
             name: format!("topic-{n}"),
-            partitions: if auto { default_partitions } else { dice.between("partitions", n, 1, 4) as i32 },
-            durable: auto || !may_cache || dice.one_in("topic durable", n, 2),
-            created_at: (!auto).then(|| if n == 0 { 0 } else { dice.below("topic created at", n, duration / 2) }),
+            partitions: if auto { default_partitions } else { dice.set("partitions", n, 1, 4) as i32 },
+            durable: auto || !may_cache || dice.set_one_in("topic durable", n, 2),
+            created_at: (!auto).then(|| if n == 0 { 0 } else { dice.set("topic created at", n, 0, duration / 2) }),
         }
     };
-    (0..dice.between("topics", 0, 1, 3)).map(topic).collect()
+    (0..dice.set("topics", 0, 1, 3)).map(topic).collect()
 }

@@ -123,7 +123,9 @@ pub(super) struct Idempotent {
     asking: bool,
     lanes: Vec<Lane>,
     next_at: u64,
-    draws: u64,
+    turns: u64,
+    /// Requests so far.
+    requests: u64,
 }
 
 /// A question of the idempotent producer.
@@ -139,7 +141,7 @@ pub(super) enum Asked {
 
 impl Lane {
     /// Sequences begin at 0, or so that they wrap soon.
-    fn new(partition: Partition, producer: u64, dice: Dice) -> Lane {
+    fn new(partition: Partition, producer: u64, dice: &Dice) -> Lane {
         let near = dice.one_in("sequences near the end", producer ^ partition.1 as u64, 4);
         let first_sequence = if near { i32::MAX - dice.below("how near", producer, 40) as i32 } else { 0 };
         Lane { partition, first_sequence, next_sequence: first_sequence, outstanding: VecDeque::new(), retry_at: 0 }
@@ -168,13 +170,8 @@ pub(super) fn added<'a>(
 
 impl Idempotent {
     pub(super) fn new(id: u64, params: &Params) -> Idempotent {
-        let lanes = partitions(params).into_iter().map(|partition| Lane::new(partition, id, params.dice)).collect();
-        Idempotent { id, generation: 0, producer: None, asking: false, lanes, next_at: 0, draws: 0 }
-    }
-
-    fn key(&mut self) -> u64 {
-        self.draws += 1;
-        self.id << 40 | self.draws
+        let lanes = partitions(params).into_iter().map(|partition| Lane::new(partition, id, &params.dice)).collect();
+        Idempotent { id, generation: 0, producer: None, asking: false, lanes, next_at: 0, turns: 0, requests: 0 }
     }
 
     /// Gives up what is outstanding: it may be in the log or not. Starts anew.
@@ -183,22 +180,22 @@ impl Idempotent {
         self.generation += 1;
         self.producer = None;
         for lane in &mut self.lanes {
-            *lane = Lane::new(lane.partition.clone(), self.id << 32 | self.generation, cx.params.dice);
+            *lane = Lane::new(lane.partition.clone(), self.id << 32 | self.generation, &cx.params.dice);
         }
     }
 
     /// Makes some batches. Now and then many at once.
     fn make(&mut self, producer: ProducerId, cx: &mut Cx<'_>) {
-        let dice = cx.params.dice;
+        let dice = &cx.params.dice;
+        let Some(turn) = cx.turn(self.id, &mut self.turns, &mut self.next_at) else { return };
         let new: Vec<Partition> =
             added(cx.history, |new| self.lanes.iter().any(|lane| lane.partition == *new)).collect();
         let name = self.id << 32 | self.generation;
         self.lanes.extend(new.into_iter().map(|partition| Lane::new(partition, name, dice)));
-        let key = self.key();
+        let key = self.id << 40 | turn << 4;
         self.next_at = cx.now + dice.delay("think", key, cx.params.think);
         let count = if dice.one_in("burst", key, 16) { 12 } else { 1 };
-        for _ in 0..count {
-            let key = self.key();
+        for key in (key..).take(count) {
             let history_id = self.id << 32 | self.generation;
             let at = dice.below("lane", key, self.lanes.len() as u64) as usize;
             let lane = &mut self.lanes[at];
@@ -227,7 +224,8 @@ impl Idempotent {
 
     /// The first batch of each lane that is to be sent now, as one request, if there are any.
     fn unsent(&mut self, cx: &mut Cx<'_>) -> Option<Ask<Asked>> {
-        let key = self.key();
+        self.requests += 1;
+        let key = self.id << 40 | self.requests;
         let alone = cx.params.dice.one_in("one batch a request", key, 2);
         let mut asked = Vec::new();
         let mut parts = Vec::new();
@@ -302,7 +300,7 @@ impl Idempotent {
             }
             lane.outstanding[index].sent = false;
             let key = self.id << 40 | u64::from(*sequence as u32);
-            self.lanes[*at].retry_at = cx.now + cx.params.dice.between("retry", key, 10 * MS, 200 * MS);
+            self.lanes[*at].retry_at = cx.now + cx.params.dice.pause("retry", key, 10 * MS, 200 * MS);
         }
         Ok(())
     }
@@ -385,7 +383,7 @@ pub(super) struct Plain {
     lanes: Vec<Partition>,
     next_at: u64,
     waiting: usize,
-    draws: u64,
+    turns: u64,
 }
 
 /// A question of the plain producer.
@@ -400,7 +398,7 @@ pub(super) struct Tried {
 
 impl Plain {
     pub(super) fn new(id: u64, params: &Params) -> Plain {
-        Plain { id, generation: 0, lanes: partitions(params), next_at: 0, waiting: 0, draws: 0 }
+        Plain { id, generation: 0, lanes: partitions(params), next_at: 0, waiting: 0, turns: 0 }
     }
 }
 
@@ -411,9 +409,9 @@ impl Role for Plain {
         if cx.stopping || cx.now < self.next_at || self.waiting >= IN_FLIGHT {
             return Vec::new();
         }
-        let dice = cx.params.dice;
-        self.draws += 1;
-        let key = self.id << 40 | self.draws;
+        let dice = &cx.params.dice;
+        let Some(turn) = cx.turn(self.id, &mut self.turns, &mut self.next_at) else { return Vec::new() };
+        let key = self.id << 40 | turn;
         self.next_at = cx.now + dice.delay("think", key, cx.params.think);
         let new: Vec<Partition> = added(cx.history, |new| self.lanes.contains(new)).collect();
         self.lanes.extend(new);

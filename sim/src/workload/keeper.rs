@@ -350,6 +350,10 @@ fn described(
 impl Role for Keeper {
     type Asked = Asked;
 
+    fn reseed(&mut self, seed: u64) {
+        self.rng = Rng::new(seed);
+    }
+
     fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Asked>> {
         if self.waiting || cx.now < self.next_at {
             return Vec::new();

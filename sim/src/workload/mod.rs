@@ -58,6 +58,8 @@ pub type Ask<A> = (Request, A);
 pub trait Role {
     /// What it remembers of a question.
     type Asked;
+    /// What it draws from now on comes from this seed.
+    fn reseed(&mut self, seed: u64);
     /// What it asks now, over an open connection.
     fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Self::Asked>>;
     /// An answer: they come in the order of the questions.

@@ -511,6 +511,10 @@ pub(crate) fn below_start(at: &Partition, from: i64, start: i64) -> Violation {
 impl Role for Owner {
     type Asked = Asked;
 
+    fn reseed(&mut self, seed: u64) {
+        self.rng = Rng::new(seed);
+    }
+
     fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Asked>> {
         if self.waiting > 0 || cx.now < self.next_at || (!cx.working && self.owes().is_none()) {
             return Vec::new();

@@ -134,6 +134,8 @@ impl Settler {
 impl Role for Settler {
     type Asked = Asked;
 
+    fn reseed(&mut self, _seed: u64) {}
+
     fn ask(&mut self, cx: &mut Cx<'_>) -> Vec<Ask<Asked>> {
         let began = *self.began.get_or_insert(cx.now);
         if self.waiting || cx.now < self.next_at || cx.now < began + self.quiet {

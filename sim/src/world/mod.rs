@@ -220,7 +220,7 @@ impl World {
     fn report(&self, verdict: Verdict, trace: bool) -> Report {
         let ledger = &self.ledger;
         let acknowledged = ledger.history.try_borrow().map_or(0, |history| history.acknowledgements());
-        ledger.count("acknowledged", acknowledged);
+        ledger.count("acks", acknowledged);
         let mut counters = ledger.counters();
         let (mut digest, mut lines) = (ledger.digest(), Vec::new());
         // A panic may have left them borrowed.

@@ -1,0 +1,132 @@
+//! `klamm-sim replay` runs a file of decisions, `klamm-sim shrink` leaves out of it what its failure does not need. So
+//! does what `run` and `campaign` say of a seed that failed.
+
+use std::fs;
+use std::io::{IsTerminal, Write, stderr};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::screen;
+use super::{DIFFERENT, USAGE};
+use crate::decisions::{Decisions, File};
+use crate::direct;
+use crate::report::Report;
+use crate::shrink;
+
+#[derive(clap::Args)]
+pub(super) struct Replay {
+    /// A file of decisions.
+    file: PathBuf,
+    /// Print a line for each step of each shard.
+    #[arg(long)]
+    trace: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct Shrink {
+    /// A file of decisions.
+    file: PathBuf,
+    /// Runs to try, at most.
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    runs: u64,
+}
+
+/// Runs of a failure that are tried to make it smaller, where nobody said how many.
+const RUNS: u64 = 600;
+
+fn read(path: &Path) -> Result<File, String> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let file = File::parse(&text)?;
+    match file.engine.as_str() {
+        "direct" => Ok(file),
+        other => Err(format!("engine {other:?} does not replay decisions: run its seed {}", file.seed)),
+    }
+}
+
+fn refused(path: &Path, why: &str) -> u8 {
+    eprintln!("klamm-sim: {}: {why}", path.display());
+    USAGE
+}
+
+pub(super) fn replay(args: &Replay) -> u8 {
+    let file = match read(&args.file) {
+        Ok(file) => file,
+        Err(why) => return refused(&args.file, &why),
+    };
+    let (report, _, (unused, of)) = direct::replay(file.seed, &file.decisions, args.trace);
+    let (again, _, _) = direct::replay(file.seed, &file.decisions, false);
+    // A reader that has seen enough (`| head`) ends the printing, not the verdict.
+    let _ = super::run::print(&report);
+    if unused > 0 {
+        println!("  {unused} of {of} decisions were not asked for: the code has changed since, or the file");
+    }
+    let digest = format!("{:016x}", report.digest);
+    if digest != file.digest {
+        println!("  recorded at commit {}: {}, digest {}", file.commit, file.property, file.digest);
+    }
+    if again.digest != report.digest {
+        println!("DIFFERENT  digest {digest}, and {:016x} the second time", again.digest);
+        return DIFFERENT;
+    }
+    report.exit_code()
+}
+
+pub(super) fn shrink(args: &Shrink) -> u8 {
+    let file = match read(&args.file) {
+        Ok(file) => file,
+        Err(why) => return refused(&args.file, &why),
+    };
+    let name = args.file.file_stem().map_or_else(|| "shrunk".into(), |stem| stem.to_string_lossy().into_owned());
+    let (report, _, _) = direct::replay(file.seed, &file.decisions, false);
+    if report.property().is_none() {
+        println!("{report}");
+        return refused(&args.file, "it does not fail, so there is nothing to shrink");
+    }
+    smaller(&name, file, &report, args.runs)
+}
+
+/// Says on one screen what a failed run of `direct` comes down to, and leaves its decisions and its trace in files.
+/// Gives the exit code.
+pub(super) fn fail(report: &Report) -> u8 {
+    let (again, decisions) = direct::record(report.seed);
+    if again.digest != report.digest {
+        println!("DIFFERENT  digest {:016x}, and {:016x} the second time\n{report}", report.digest, again.digest);
+        return DIFFERENT;
+    }
+    let name = format!("direct-{}", report.seed);
+    smaller(&name, File::new("direct", report.seed, decisions), report, RUNS)
+}
+
+fn smaller(name: &str, mut file: File, report: &Report, runs: u64) -> u8 {
+    let started = Instant::now();
+    let property = report.property().expect("a run that failed");
+    let watched = stderr().is_terminal();
+    let mut ran = 0;
+    let mut run = |decisions: &Decisions| {
+        ran += 1;
+        if watched {
+            eprint!("\rshrinking: run {ran}, {} decisions ", decisions.items().count());
+            // A terminal that takes nothing has nobody watching.
+            let _ = stderr().flush();
+        }
+        let (report, used, _) = direct::replay(file.seed, decisions, false);
+        (report.property().map(str::to_owned), used)
+    };
+    let shrunk = shrink::shrink(&file.decisions, property, runs, &mut run);
+    if watched {
+        eprintln!();
+    }
+    let Some(shrunk) = shrunk else {
+        println!("DIFFERENT  what was decided, replayed, does not fail in the same way\n{report}");
+        return DIFFERENT;
+    };
+    file.decisions = shrunk.decisions;
+    let (smaller, _, _) = direct::replay(file.seed, &file.decisions, true);
+    let (again, _, _) = direct::replay(file.seed, &file.decisions, false);
+    screen::entitle(&mut file, &smaller);
+    match screen::write(name, &file, &smaller.trace) {
+        Ok(files) => screen::print(&smaller, &file, &files, started.elapsed(), again.digest == smaller.digest),
+        Err(error) => eprintln!("klamm-sim: {}: {error}\n{smaller}", screen::FOLDER),
+    }
+    if again.digest == smaller.digest { smaller.exit_code() } else { DIFFERENT }
+}

@@ -92,3 +92,17 @@ fn a_look_up_by_time_meets_a_trim() {
 fn a_log_of_hundreds_of_segments_is_read_back() {
     run(klamm_sim::world::run, &[709]);
 }
+
+/// A broker died between the first batch of a log and the record that says where that log lies. After the restart its
+/// end was not told until that was said, as it should be; the simulated consumer knew no such answer.
+#[test]
+fn a_log_that_is_not_placed_yet_does_not_tell_its_end() {
+    run(klamm_sim::direct::run, &[512]);
+}
+
+/// A batch was acknowledged on its way to its producer while a limit of no bytes at all was lifted: retention had taken
+/// it while that held. The oracle did not think of what nobody knew to stand there yet.
+#[test]
+fn retention_takes_what_nobody_was_told_of_yet() {
+    run(klamm_sim::direct::run, &[100_844]);
+}

@@ -32,7 +32,7 @@ pub(super) struct Shrink {
 }
 
 /// Runs of a failure that are tried to make it smaller, where nobody said how many.
-const RUNS: u64 = 600;
+const RUNS: u64 = 1_500;
 
 fn read(path: &Path) -> Result<File, String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;

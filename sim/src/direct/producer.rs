@@ -72,7 +72,8 @@ pub(super) fn partitions(params: &Params) -> Vec<Partition> {
 }
 
 /// Whether an error says that another attempt may succeed. Here no leader ever moves: the one broker serves only once
-/// it leads everything, and what it does not know yet it waits for.
+/// it leads everything, and what it does not know yet it waits for. But where a crash came before the metadata said where
+/// a log lies, what is in it is not committed before that is said: until then its end is not told (KIP-207).
 pub(super) fn retriable(code: i16) -> bool {
     matches!(
         code,
@@ -82,6 +83,7 @@ pub(super) fn retriable(code: i16) -> bool {
             | error::KAFKA_STORAGE_ERROR
             | error::COORDINATOR_LOAD_IN_PROGRESS
             | error::NOT_CONTROLLER
+            | error::OFFSET_NOT_AVAILABLE
     )
 }
 

@@ -43,11 +43,14 @@ struct Start {
     old_before: i64,
     /// What is below had enough bytes behind it, once.
     surplus_below: i64,
+    /// Limits in bytes that are over, each with the newest value that was sent by then: where that and others before it
+    /// stand may be known only later.
+    limits: Vec<(u64, u64)>,
 }
 
 impl Default for Start {
     fn default() -> Start {
-        Start { told: 0, trimmed: 0, open: 0, old_before: i64::MIN, surplus_below: 0 }
+        Start { told: 0, trimmed: 0, open: 0, old_before: i64::MIN, surplus_below: 0, limits: Vec::new() }
     }
 }
 
@@ -86,7 +89,7 @@ impl History {
     /// It is kept so, and not as it was settled before.
     pub fn kept(&mut self, topic: &str, keeping: Keeping) {
         let partitions: Vec<Partition> = self.sends.keys().filter(|partition| partition.0 == topic).cloned().collect();
-        partitions.iter().for_each(|partition| self.age(partition));
+        partitions.iter().for_each(|partition| self.end_limit(partition));
         self.not_kept(topic, keeping);
         self.starts.kept.entry(topic.to_owned()).or_default().settled = keeping;
     }
@@ -198,7 +201,7 @@ impl History {
         let excused = start.trimmed.max(start.surplus_below);
         for (offset, value) in placed.range(from.max(excused)..to.max(from).max(excused)) {
             let time = sends.get(value).map_or(i64::MIN, |send| send.time);
-            if time >= start.old_before {
+            if time >= start.old_before && !self.was_surplus(partition, *offset, *value, &start.limits) {
                 let wall = self.starts.wall;
                 return Err(violation(
                     "kept-as-promised",
@@ -226,6 +229,28 @@ impl History {
             start.old_before = start.old_before.max(wall.saturating_sub(ms));
         }
         start.surplus_below = start.surplus_below.max(surplus);
+    }
+
+    /// How a partition was kept is over.
+    fn end_limit(&mut self, partition: &Partition) {
+        self.age(partition);
+        let least = self.starts.kept.get(&partition.0).and_then(|kept| kept.possible().filter_map(|k| k.bytes).min());
+        let newest = self.sends.get(partition).and_then(|sends| sends.last_key_value()).map(|(value, _)| *value);
+        if let (Some(least), Some(newest)) = (least, newest) {
+            self.starts.of.entry(partition.clone()).or_default().limits.push((least, newest));
+        }
+    }
+
+    /// Whether what stands at an offset may have had enough behind it before some limit was over, by what had been sent
+    /// until then. Values rise with time.
+    fn was_surplus(&self, partition: &Partition, offset: i64, value: u64, limits: &[(u64, u64)]) -> bool {
+        let (Some(placed), Some(sends)) = (self.placed.get(partition), self.sends.get(partition)) else { return false };
+        limits.iter().filter(|(_, newest)| value <= *newest).any(|(bytes, newest)| {
+            let behind = placed.range(offset + 1..).filter_map(|(_, value)| sends.get_key_value(value));
+            let anywhere = sends.iter().filter(|(_, send)| send.outcome == Outcome::Maybe && !send.seen);
+            let then = behind.chain(anywhere).filter(|(value, _)| *value <= newest);
+            then.map(|(_, send)| u64::from(send.bytes)).sum::<u64>() >= *bytes
+        })
     }
 
     /// Everything below has so many bytes behind it, at most.
@@ -319,6 +344,21 @@ mod tests {
         h.sent(&at(), 1, &[77], Sent { bytes: 100, time: 0, stamp: 0 });
         assert_eq!(h.starts(&at(), 7, 8), Ok(()), "what was sent may stand behind it");
         assert_eq!(h.bytes_from(&at(), 8), 200);
+    }
+
+    #[test]
+    fn what_was_under_way_while_a_limit_held_may_have_gone_by_it() {
+        let mut h = ten();
+        let nothing = Keeping { ms: None, bytes: Some(0) };
+        h.keeping("t", nothing);
+        h.kept("t", nothing);
+        h.sent(&at(), 1, &[50], Sent { bytes: 100, time: 99_000, stamp: 0 });
+        h.kept("t", Keeping::default());
+        h.acked(&at(), 50, 10).unwrap();
+        assert_eq!(h.starts(&at(), 0, 11), Ok(()));
+        h.sent(&at(), 1, &[51], Sent { bytes: 100, time: 99_000, stamp: 0 });
+        h.acked(&at(), 51, 11).unwrap();
+        assert_eq!(broken(h.starts(&at(), 11, 12)), "kept-as-promised", "sent when the limit was over");
     }
 
     #[test]

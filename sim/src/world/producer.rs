@@ -26,8 +26,10 @@ use std::time::Duration;
 const IN_FLIGHT: usize = 5;
 /// How long an idempotent producer tries to deliver a batch.
 const DELIVERY_MS: u64 = 4_000;
-/// How long an answer may take.
+/// How long an answer may take, for those with patience; others give up while what they asked for is still under way,
+/// and are back at once. When nothing goes wrong any more everybody has patience.
 const ANSWER_MS: u64 = 1_500;
+const PATIENCE_MS: [u64; 5] = [ANSWER_MS, ANSWER_MS, ANSWER_MS, 40, 8];
 
 struct Batch {
     first: i32,
@@ -79,6 +81,8 @@ struct Producer<'a> {
     timeout_ms: i32,
     version: i16,
     pipeline: usize,
+    /// How long it waits for an answer while there is work.
+    patience_ms: u64,
     lanes: Vec<Lane>,
     flights: VecDeque<Flight>,
     /// When the next new batch may leave.
@@ -153,7 +157,7 @@ async fn incarnate(
             if producer.given_up() {
                 return Ok(());
             }
-            pause(rng, 60).await;
+            pause(rng, producer.patience_ms.min(60)).await;
             match Connection::dial(rng.draw()).await {
                 Ok(connection) => break connection,
                 Err(lost) => ledger.lost(&lost),
@@ -198,6 +202,7 @@ impl<'a> Producer<'a> {
             timeout_ms: pick(&mut rng, &[1, 30, 1_000, 30_000]),
             version: 3 + rng.below(11) as i16,
             pipeline: 1 + rng.below(IN_FLIGHT as u64) as usize,
+            patience_ms: pick(&mut rng, &PATIENCE_MS),
             lanes,
             flights: VecDeque::new(),
             thinks_until: 0,
@@ -213,7 +218,8 @@ impl<'a> Producer<'a> {
                 let answered = self.acks != 0;
                 let correlation = connection.send(self.version, &request, answered).await?;
                 if answered {
-                    let deadline = elapsed_ns() + ANSWER_MS * MS;
+                    let patience_ms = if self.ledger.is_working() { self.patience_ms } else { ANSWER_MS };
+                    let deadline = elapsed_ns() + patience_ms * MS;
                     self.flights.push_back(Flight { correlation, parts, deadline });
                 } else {
                     parts.into_iter().for_each(|(lane, _)| drop(self.lanes[lane].queue.pop_front()));

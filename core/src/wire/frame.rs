@@ -6,6 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::mem;
 
 use super::codec::{Field, Form, Malformed, Reader, Writer};
 use super::schema;
@@ -303,16 +304,33 @@ pub fn decode_request(frame: Bytes) -> Result<Incoming, Refusal> {
 /// When a range has no length, or the frame is 2 GiB long: the limits of a fetch are far below.
 #[must_use]
 pub fn encode_response(version: i16, correlation: i32, response: &Response, lengths: &[u32]) -> Encoded {
+    let mut w = Writer { out: Vec::with_capacity(MOST_ANSWERS), lengths: lengths.to_vec(), ..Writer::default() };
+    put_response(&mut w, version, correlation, response);
+    finish(w)
+}
+
+/// Writes a response without ranges behind what is in `out`, as [`encode_response`] does.
+///
+/// # Panics
+/// When it has a range, or the frame is 2 GiB long.
+pub fn append_response(out: &mut Vec<u8>, version: i16, correlation: i32, response: &Response) {
+    let start = out.len();
+    let mut w = Writer { out: mem::take(out), ..Writer::default() };
+    put_response(&mut w, version, correlation, response);
+    assert!(w.holes.is_empty(), "an answer with ranges does not stand behind another one");
+    *out = w.out;
+    put_length(&mut out[start..], 0);
+}
+
+fn put_response(w: &mut Writer, version: i16, correlation: i32, response: &Response) {
     let api = response.key().api();
     let form = api.form(version);
-    let mut w = Writer { out: Vec::with_capacity(MOST_ANSWERS), lengths: lengths.to_vec(), ..Writer::default() };
-    0i32.encode(&mut w, PLAIN);
-    correlation.encode(&mut w, PLAIN);
+    0i32.encode(w, PLAIN);
+    correlation.encode(w, PLAIN);
     if form.flexible && api.key != ApiKey::ApiVersions {
         w.unsigned(0);
     }
-    response.encode(&mut w, form);
-    finish(w)
+    response.encode(w, form);
 }
 
 /// Writes a request, with the length of the frame before it.
@@ -365,11 +383,16 @@ fn decode<M: Message>(r: &mut Reader, form: Form) -> Result<M, Malformed> {
     Ok(message)
 }
 
-/// Puts the length of the frame before it.
+/// Ends the one frame that was written.
 fn finish(w: Writer) -> Encoded {
     let Writer { mut out, lengths, holes } = w;
-    let left_out: usize = holes.iter().map(|hole| lengths[hole.range as usize] as usize).sum();
-    let len = i32::try_from(out.len() - 4 + left_out).expect("a frame is shorter than 2 GiB");
-    out[..4].copy_from_slice(&len.to_be_bytes());
+    let left_out = holes.iter().map(|hole| lengths[hole.range as usize] as usize).sum();
+    put_length(&mut out, left_out);
     Encoded { bytes: Bytes::from(out), holes }
+}
+
+/// Puts the length of a frame before it.
+fn put_length(frame: &mut [u8], left_out: usize) {
+    let len = i32::try_from(frame.len() - 4 + left_out).expect("a frame is shorter than 2 GiB");
+    frame[..4].copy_from_slice(&len.to_be_bytes());
 }

@@ -81,8 +81,8 @@ pub use fetch::{
     FetchableTopicResponse, ForgottenTopic, PartitionData, Records, ReplicaState, SnapshotId,
 };
 pub use frame::{
-    Api, ApiKey, Encoded, Hole, Incoming, Refusal, Request, Response, SUPPORTED, decode_request, decode_response,
-    encode_request, encode_response,
+    Api, ApiKey, Encoded, Hole, Incoming, Refusal, Request, Response, SUPPORTED, append_response, decode_request,
+    decode_response, encode_request, encode_response,
 };
 pub use init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 pub use list_offsets::{

@@ -388,6 +388,22 @@ fn ranges_leave_holes_that_the_lengths_count() {
 }
 
 #[test]
+fn answers_stand_behind_one_another_as_each_would_alone() {
+    let answers: [(i16, Response); 3] = [
+        (9, MetadataResponse::default().into()),
+        (3, ApiVersionsResponse::default().into()),
+        (12, FetchResponse::default().into()),
+    ];
+    let mut all = Vec::new();
+    let mut alone = Vec::new();
+    for (correlation, (version, answer)) in (7..).zip(&answers) {
+        append_response(&mut all, *version, correlation, answer);
+        alone.extend_from_slice(&encode_response(*version, correlation, answer, &[]).bytes);
+    }
+    assert_eq!(all, alone);
+}
+
+#[test]
 fn produced_bytes_are_slices_of_the_frame() {
     let part = PartitionProduceData { index: 0, records: Some(Bytes::from(vec![1; 1000])) };
     let topic = TopicProduceData { name: "t".into(), partition_data: vec![part], ..Default::default() };

@@ -11,6 +11,7 @@
 //! nobody, and bytes that stay half a frame hold up only other long frames. Those do not wait for each other for ever:
 //! where that part is full, one frame at a time goes on without credit, in the order of asking, and is to hurry.
 
+use std::mem;
 use std::rc::Rc;
 use tokio::sync::Semaphore;
 
@@ -69,18 +70,35 @@ impl Admission {
         take(&self.own, all).await;
     }
 
+    /// Admits a frame of `len` bytes that has arrived, if there is room for it on this connection and on the shard.
+    pub(super) fn try_admit(self: &Rc<Self>, len: usize) -> Option<Credit> {
+        let (share, bytes) = Admission::takes(len);
+        let own = self.own.try_acquire_many(share).ok()?;
+        self.room.whole.try_acquire_many(bytes).ok()?.forget();
+        own.forget();
+        Some(Credit { admission: Rc::clone(self), share, bytes, is_whole: true })
+    }
+
+    /// What a frame of `len` bytes takes of its connection's room and of the shard's.
+    fn takes(len: usize) -> (u32, u32) {
+        let bytes = u32::try_from(len.min(BYTES_PER_CONNECTION)).expect("a connection's bytes fit 32 bits");
+        (bytes.max(LEAST as u32), bytes)
+    }
+
     /// Waits until this connection has room for a frame that announces `len` bytes. Of the shard's nothing is taken.
     pub(super) async fn announce(self: &Rc<Self>, len: usize) -> Credit {
-        let bytes = u32::try_from(len.min(BYTES_PER_CONNECTION)).expect("a connection's bytes fit 32 bits");
-        take(&self.own, share(bytes)).await;
-        Credit { admission: Rc::clone(self), bytes, is_whole: false }
+        let (share, bytes) = Admission::takes(len);
+        take(&self.own, share).await;
+        Credit { admission: Rc::clone(self), share, bytes, is_whole: false }
     }
 }
 
-/// Room taken for one request; given back when dropped.
+/// Room taken for one request, or for several; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Credit {
     admission: Rc<Admission>,
+    /// Of its connection.
+    share: u32,
     bytes: u32,
     /// Of the shard, too.
     is_whole: bool,
@@ -99,12 +117,22 @@ impl Credit {
         take(&self.admission.room.whole, self.bytes).await;
         self.is_whole = true;
     }
+
+    /// Takes in the room of another request of the same connection: both come back together.
+    pub(super) fn join(&mut self, mut other: Credit) {
+        assert!(Rc::ptr_eq(&self.admission, &other.admission), "credits of two connections");
+        assert!(self.is_whole && other.is_whole, "a request that was not admitted");
+        self.share += mem::take(&mut other.share);
+        self.bytes += mem::take(&mut other.bytes);
+    }
 }
 
 impl Drop for Credit {
     fn drop(&mut self) {
-        self.admission.own.add_permits(share(self.bytes) as usize);
-        if self.is_whole {
+        if self.share > 0 {
+            self.admission.own.add_permits(self.share as usize);
+        }
+        if self.is_whole && self.bytes > 0 {
             self.admission.room.whole.add_permits(self.bytes as usize);
         }
     }
@@ -157,11 +185,6 @@ impl Drop for Arriving {
     }
 }
 
-/// What a request of so many bytes takes of its connection's room.
-fn share(bytes: u32) -> u32 {
-    bytes.max(LEAST as u32)
-}
-
 async fn take(room: &Semaphore, permits: u32) {
     match room.try_acquire_many(permits) {
         Ok(taken) => taken.forget(),
@@ -207,10 +230,25 @@ mod tests {
     async fn requests_are_counted_too() {
         let admission = Admission::of(&Room::of_shard());
         let mut held = Vec::new();
-        for _ in 0..REQUESTS_PER_CONNECTION {
+        for _ in 0..REQUESTS_PER_CONNECTION / 2 {
             held.push(admitted(&admission, 1).await);
+            held.push(admission.try_admit(1).expect("there is room"));
         }
+        assert!(admission.try_admit(1).is_none(), "one request too many");
         assert!(waits!(admission.announce(1)), "one request too many");
+    }
+
+    #[tokio::test]
+    async fn room_of_several_requests_comes_back_together() {
+        let room = Room::of_shard();
+        let admission = Admission::of(&room);
+        let mut one = admitted(&admission, 1).await;
+        one.join(admitted(&admission, 1 << 20).await);
+        assert_eq!(room.whole.available_permits(), BYTES_PER_SHARD - (1 << 20) - 1);
+        assert_eq!(admission.own.available_permits(), BYTES_PER_CONNECTION - LEAST - (1 << 20));
+        drop(one);
+        assert_eq!(room.whole.available_permits(), BYTES_PER_SHARD);
+        assert!(admission.is_idle());
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use super::lease::Resolving;
 use super::limits::{Limits, Place};
 use super::mailbox::Mailbox;
 use super::report::Counters;
-use super::writer::{self, Reply, Slot};
+use super::writer::{self, Answers, Reply, Slot};
 use super::{Clock, Disk, Reader, Writer};
 use crate::disk::logs::WeakLogs;
 use bytes::Bytes;
@@ -125,7 +125,22 @@ impl<F> Link<F> {
     /// Queues the answer to the oldest request.
     pub(super) fn reply(&self, correlation: i32, response: Response, ranges: Vec<Resolving<F>>, max_bytes: u32) {
         let Asked { version, credit, .. } = self.answered(correlation);
-        self.put(Slot::Reply(Box::new(Reply { version, correlation, response, ranges, max_bytes, credit })));
+        if !ranges.is_empty() {
+            return self.put(Slot::Reply(Box::new(Reply {
+                version,
+                correlation,
+                response,
+                ranges,
+                max_bytes,
+                credit,
+            })));
+        }
+        if let Some(Slot::Answers(answers)) = self.slots.borrow_mut().back_mut()
+            && answers.has_room()
+        {
+            return answers.add(version, correlation, &response, credit);
+        }
+        self.put(Slot::Answers(Answers::of(version, correlation, &response, credit)));
     }
 
     /// The oldest request wants no answer.
@@ -151,8 +166,12 @@ impl<F> Link<F> {
     }
 
     fn put(&self, slot: Slot<F>) {
-        self.slots.borrow_mut().push_back(slot);
-        self.news.notify_one();
+        let mut slots = self.slots.borrow_mut();
+        // Where something waits already the connection knows that.
+        if slots.is_empty() {
+            self.news.notify_one();
+        }
+        slots.push_back(slot);
     }
 
     fn answered(&self, correlation: i32) -> Asked {
@@ -241,6 +260,13 @@ where
     C: Clock,
 {
     let end = loop {
+        // Short frames that are there, and for which there is room, wait for nothing.
+        while !link.finishing.get()
+            && let Some(len) = frames.at_hand().filter(|len| *len <= shared.limits.max_frame)
+            && let Some(credit) = link.admission.try_admit(len)
+        {
+            take_in(frames.take(len), credit, conn, link, shared)?;
+        }
         let more = tokio::select! { biased;
             () = link.finishing() => break End::Finished,
             more = frames.wait() => more?,
@@ -261,12 +287,7 @@ where
             in_time(&shared.clock, FRAME_DEADLINE_MS, frames.short(len)).await?
         };
         credit.admit().await;
-        shared.counters.received(len);
-        shared.look();
-        let incoming = decode_request(frame).map_err(|refusal| End::Refused(in_words(refusal)))?;
-        let correlation = incoming.correlation;
-        link.asked.borrow_mut().push_back(Asked { version: incoming.version, correlation, credit });
-        shared.mailbox.put(Input::Request { conn, correlation, request: incoming.request });
+        take_in(frame, credit, conn, link, shared)?;
     };
     if !link.admission.is_idle() {
         let drained = async {
@@ -277,6 +298,23 @@ where
         drop(Box::pin(in_time(&shared.clock, HALF_CLOSED_DEADLINE_MS, drained)).await);
     }
     Err(end)
+}
+
+/// Hands a request to the shard.
+fn take_in<D: Disk, C>(
+    frame: Bytes,
+    credit: Credit,
+    conn: ConnectionId,
+    link: &Link<D::File>,
+    shared: &Shared<D, C>,
+) -> Result<(), End> {
+    shared.counters.received(frame.len());
+    shared.look();
+    let incoming = decode_request(frame).map_err(|refusal| End::Refused(in_words(refusal)))?;
+    let correlation = incoming.correlation;
+    link.asked.borrow_mut().push_back(Asked { version: incoming.version, correlation, credit });
+    shared.mailbox.put(Input::Request { conn, correlation, request: incoming.request });
+    Ok(())
 }
 
 /// The bytes of a long frame. Waiting for the shard's room is not the peer's fault.

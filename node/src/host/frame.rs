@@ -131,9 +131,14 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         PREFIX + len > BLOCK
     }
 
+    /// The length of the next frame, if it is a short one and all of it is there: [`Frames::take`] gives it.
+    pub(super) fn at_hand(&self) -> Option<usize> {
+        let len = check(*self.buffer.first_chunk()?).ok()?;
+        (!Frames::<R>::is_long(len) && PREFIX + len <= self.buffer.len()).then_some(len)
+    }
+
     /// The bytes of a short frame, whose length was given.
     pub(super) async fn short(&mut self, len: usize) -> io::Result<Bytes> {
-        self.expects_long = false;
         let whole = PREFIX + len;
         if self.buffer.capacity() < whole && !self.buffer.try_reclaim(whole - self.buffer.len()) {
             self.move_to(self.spare.take(whole));
@@ -141,13 +146,19 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         while self.buffer.len() < whole {
             self.read(usize::MAX).await?;
         }
+        Ok(self.take(len))
+    }
+
+    /// Takes a short frame that is there.
+    pub(super) fn take(&mut self, len: usize) -> Bytes {
+        self.expects_long = false;
         self.buffer.advance(PREFIX);
-        if whole > COPIED {
-            return Ok(self.buffer.split_to(len).freeze());
+        if PREFIX + len > COPIED {
+            return self.buffer.split_to(len).freeze();
         }
         let frame = Bytes::copy_from_slice(&self.buffer[..len]);
         self.buffer.advance(len);
-        Ok(frame)
+        frame
     }
 
     /// Begins to read a long frame, whose length was given.
@@ -244,6 +255,10 @@ mod tests {
     }
 
     async fn body(frames: &mut Frames<Chunks>, len: usize) -> io::Result<Bytes> {
+        if let Some(at_hand) = frames.at_hand() {
+            assert_eq!(at_hand, len);
+            return Ok(frames.take(len));
+        }
         if !Frames::<Chunks>::is_long(len) {
             return frames.short(len).await;
         }

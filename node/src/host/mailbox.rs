@@ -4,33 +4,45 @@
 //! the sum of theirs: requests by admission ([`super::admission`]), completions by what the shard itself started.
 
 use klamm_core::effect::Input;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use tokio::sync::Notify;
 
-/// Room for so many inputs is kept while there are none; recovery brings one for each log.
-const KEPT: usize = 1_024;
+/// Room for so many inputs is always kept.
+const KEPT: usize = 64;
+/// Of more room, so many times as much as was needed last; recovery, which brings an input for each log, leaves most unused.
+const UNUSED: usize = 8;
 
 /// The queue of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     inputs: RefCell<VecDeque<Input>>,
+    /// How many inputs there were at most since there was none.
+    most: Cell<usize>,
     filled: Notify,
 }
 
 impl Mailbox {
     /// Adds an input behind all others.
     pub(super) fn put(&self, input: Input) {
-        self.inputs.borrow_mut().push_back(input);
-        self.filled.notify_one();
+        let mut inputs = self.inputs.borrow_mut();
+        // Where something waits already the shard knows that.
+        if inputs.is_empty() {
+            self.filled.notify_one();
+        }
+        inputs.push_back(input);
+        self.most.set(self.most.get().max(inputs.len()));
     }
 
     /// Takes the oldest input.
     pub(super) fn take(&self) -> Option<Input> {
         let mut inputs = self.inputs.borrow_mut();
         let oldest = inputs.pop_front();
-        if oldest.is_none() && inputs.capacity() > KEPT {
-            inputs.shrink_to(KEPT);
+        if oldest.is_none() {
+            let most = self.most.take().max(KEPT);
+            if inputs.capacity() > UNUSED * most {
+                inputs.shrink_to(most);
+            }
         }
         oldest
     }
@@ -45,5 +57,25 @@ impl Mailbox {
         while self.is_empty() {
             self.filled.notified().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use klamm_core::ids::ConnectionId;
+
+    fn turn(mailbox: &Mailbox, inputs: u64) -> usize {
+        (0..inputs).for_each(|n| mailbox.put(Input::Opened { conn: ConnectionId(n) }));
+        assert_eq!(std::iter::from_fn(|| mailbox.take()).count() as u64, inputs);
+        mailbox.inputs.borrow().capacity()
+    }
+
+    #[test]
+    fn room_follows_what_is_needed() {
+        let mailbox = Mailbox::default();
+        let most = turn(&mailbox, 5_000);
+        assert!(most >= 5_000 && turn(&mailbox, 5_000) == most, "a load finds its room again");
+        assert!(turn(&mailbox, 3) <= KEPT, "a shard at rest does not keep it");
     }
 }

@@ -12,7 +12,7 @@ use super::{Clock, Disk, Writer};
 use crate::disk::logs::Piece;
 use bytes::Buf;
 use klamm_core::effect::cut;
-use klamm_core::wire::{Response, encode_response};
+use klamm_core::wire::{Response, append_response, encode_response};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -28,6 +28,10 @@ pub const WRITE_DEADLINE_MS: i64 = 60_000;
 const SLICES: usize = 64;
 /// Answers are gathered before they are written, up to so many pieces.
 const GATHER: usize = SLICES;
+/// Short answers stand back to back in one buffer, until it holds so many bytes.
+const ANSWERS: usize = 64 << 10;
+/// Room for so many bytes is made at first.
+const FIRST: usize = 256;
 /// File bytes are sent in steps of so many, between which other connections get their turn.
 const SENDFILE_STEP: u32 = 1 << 20;
 /// Fewer file bytes are read and written: cheaper than `sendfile`.
@@ -35,7 +39,7 @@ const SENDFILE_FROM: u32 = 16 << 10;
 /// File bytes read at once where there is no `sendfile`.
 const READ_STEP: u32 = 256 << 10;
 
-/// An answer that waits for its turn.
+/// An answer with bytes of logs that waits for its turn.
 pub(super) struct Reply<F> {
     pub(super) version: i16,
     pub(super) correlation: i32,
@@ -46,8 +50,35 @@ pub(super) struct Reply<F> {
     pub(super) credit: Credit,
 }
 
+/// Answers without bytes of logs, as they leave.
+pub(super) struct Answers {
+    bytes: Vec<u8>,
+    /// Of all of them.
+    credit: Credit,
+}
+
+impl Answers {
+    pub(super) fn of(version: i16, correlation: i32, response: &Response, credit: Credit) -> Answers {
+        let mut bytes = Vec::with_capacity(FIRST);
+        append_response(&mut bytes, version, correlation, response);
+        Answers { bytes, credit }
+    }
+
+    /// Whether another one is put behind them.
+    pub(super) fn has_room(&self) -> bool {
+        self.bytes.len() < ANSWERS
+    }
+
+    pub(super) fn add(&mut self, version: i16, correlation: i32, response: &Response, credit: Credit) {
+        append_response(&mut self.bytes, version, correlation, response);
+        self.credit.join(credit);
+    }
+}
+
 /// What the outbound half is to do next.
 pub(super) enum Slot<F> {
+    /// Send answers.
+    Answers(Answers),
     /// Send an answer.
     Reply(Box<Reply<F>>),
     /// End the connection, for this reason.
@@ -72,9 +103,9 @@ where
     loop {
         let slot = link.next();
         let room = match &slot {
+            Some(Slot::Answers(_)) => pieces.len() < GATHER,
             // Earlier answers do not wait for this one's look-ups.
-            Some(Slot::Reply(reply)) => reply.ranges.is_empty() && pieces.len() < GATHER,
-            Some(Slot::Close(_) | Slot::Idle) | None => false,
+            Some(Slot::Reply(_) | Slot::Close(_) | Slot::Idle) | None => false,
         };
         if !room {
             let sent = send(writer, &shared.disk, &shared.clock, &mut pieces).await?;
@@ -82,6 +113,10 @@ where
             credits.clear();
         }
         match slot {
+            Some(Slot::Answers(Answers { bytes, credit })) => {
+                pieces.push_back(Piece::Bytes(bytes.into()));
+                credits.push(credit);
+            }
             Some(Slot::Reply(reply)) => credits.push(encode(reply, &mut pieces, &shared.counters).await?),
             Some(Slot::Close(reason)) => return Err(End::Told(reason)),
             Some(Slot::Idle) => return Err(End::Idle),

@@ -8,12 +8,16 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::ids::{ConnectionId, Correlation, LeaderEpoch, LogId, Offset, Seq, ShardIndex, Ticket, Timestamp, Uuid};
 use crate::log::{Ballot, Checkpoint, Found};
 use crate::metadata::configs::Configs;
 use crate::record::Batch;
 use crate::wire::{AdminRequest, DescribeQuorumRequest, MetadataRecord, Request, Response};
+
+/// What is nearly always one, and then needs no room of its own.
+pub type Few<T> = SmallVec<[T; 1]>;
 
 /// What a shard is told.
 #[derive(Clone, Debug)]
@@ -320,7 +324,7 @@ pub enum Call {
         /// Whether the request's version may carry zstd.
         zstd: bool,
         /// What to append where.
-        parts: Vec<ProducePart>,
+        parts: Few<ProducePart>,
     },
     /// Read from partitions of the receiver.
     Fetch {
@@ -329,7 +333,7 @@ pub enum Call {
         /// Or after so long, milliseconds.
         max_wait_ms: i32,
         /// What to read.
-        parts: Vec<FetchPart>,
+        parts: Few<FetchPart>,
     },
     /// Answer the fetch named by this call's sender and correlation now.
     Settle {
@@ -339,24 +343,24 @@ pub enum Call {
     /// Look up offsets.
     ListOffsets {
         /// What to look up where.
-        parts: Vec<ListPart>,
+        parts: Few<ListPart>,
     },
     /// Move the starts of logs.
     DeleteRecords {
         /// How long to wait until that is durable, milliseconds.
         timeout_ms: i32,
         /// Where to.
-        parts: Vec<DeletePart>,
+        parts: Few<DeletePart>,
     },
     /// Where leader epochs end.
     EpochEnds {
         /// What to look up where.
-        parts: Vec<EpochPart>,
+        parts: Few<EpochPart>,
     },
     /// What is known of logs: their sizes and producers.
     Describe {
         /// Which.
-        parts: Vec<DescribePart>,
+        parts: Few<DescribePart>,
     },
     /// For the controller (shard 0 relays): the request of a client, or an auto-creation.
     Admin(AdminRequest),
@@ -386,7 +390,7 @@ impl From<AdminRequest> for Call {
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// To `Produce`: one result a part, in order.
-    Produce(Vec<ProduceResult>),
+    Produce(Few<ProduceResult>),
     /// To `Fetch`: so many bytes are there, the answer is still to come.
     FetchProgress {
         /// Bytes readable now.

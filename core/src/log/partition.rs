@@ -72,9 +72,12 @@ impl Rolls {
     /// The age at which the segment that begins at `base` is closed: the same whenever it is asked for.
     fn ms_of(self, log: LogId, base: Offset) -> i64 {
         let most = self.jitter_ms.min(self.ms).unsigned_abs();
+        if most == 0 {
+            return self.ms;
+        }
         let topic = u128::from_be_bytes(log.topic.0);
         let key = [topic as u64, (topic >> 64) as u64, log.partition as u64, base.0 as u64];
-        let drawn = key.into_iter().fold(0, |hash, word| mix(hash ^ word)).checked_rem(most).unwrap_or(0);
+        let drawn = key.into_iter().fold(0, |hash, word| mix(hash ^ word)) % most;
         self.ms.saturating_sub_unsigned(drawn)
     }
 }

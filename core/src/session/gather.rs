@@ -5,17 +5,18 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::effect::{FetchPart, FetchResult, ListPart, ListResult, ProducePart, ProduceResult, Range};
+use crate::effect::{FetchPart, FetchResult, Few, ListPart, ListResult, ProducePart, ProduceResult, Range};
 use crate::ids::{ConnectionId, LeaderEpoch, LogId, Offset, ShardIndex, Timestamp};
-use crate::metadata::Image;
+use crate::metadata::{Image, Topic};
 use crate::session::fetch::{FetchSessions, InSession};
 use crate::session::logs::LogsAnswer;
 use crate::session::{Ending, Slot};
 use crate::wire::{
     BatchIndexAndErrorMessage, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
     FetchableTopicResponse, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest,
-    ListOffsetsResponse, ListOffsetsTopicResponse, MetadataRequest, PartitionData, PartitionProduceResponse,
-    ProduceRequest, ProduceResponse, Records, TopicProduceData, TopicProduceResponse, TopicRef, error,
+    ListOffsetsResponse, ListOffsetsTopicResponse, MetadataRequest, PartitionData, PartitionProduceData,
+    PartitionProduceResponse, ProduceRequest, ProduceResponse, Records, TopicProduceData, TopicProduceResponse,
+    TopicRef, error,
 };
 
 /// The most bytes that one fetch answers, as in Kafka (`fetch.max.bytes` of a broker).
@@ -44,7 +45,7 @@ pub struct Gather {
     /// Which of its requests.
     pub slot: Slot,
     /// What it asks; a question is named by its position here.
-    pub questions: Vec<Question>,
+    pub questions: Few<Question>,
     /// The answer so far.
     pub kind: Kind,
 }
@@ -55,7 +56,7 @@ pub struct Question {
     /// Who is asked.
     pub to: ShardIndex,
     /// Where its results go.
-    pub places: Vec<Place>,
+    pub places: Few<Place>,
     /// Whether it is not answered yet.
     pub open: bool,
 }
@@ -102,29 +103,36 @@ pub struct FetchGather {
     readable: Vec<(usize, u32)>,
 }
 
+/// A partition's log, or why there is none.
 pub(super) fn find(image: &Image, topic: TopicRef<'_>, partition: i32) -> Result<LogId, i16> {
+    topic_in(image, topic).and_then(|topic| log_of(topic, partition))
+}
+
+fn topic_in<'a>(image: &'a Image, topic: TopicRef<'_>) -> Result<&'a Topic, i16> {
     let (name, unknown) = match topic {
         TopicRef::Name(name) => (Some(name), error::UNKNOWN_TOPIC_OR_PARTITION),
         TopicRef::Id(id) => (image.name(id), error::UNKNOWN_TOPIC_ID),
     };
-    let topic = name.and_then(|name| image.topic(name)).ok_or(unknown)?;
+    name.and_then(|name| image.topic(name)).ok_or(unknown)
+}
+
+fn log_of(topic: &Topic, partition: i32) -> Result<LogId, i16> {
     let known = topic.partitions.contains_key(&partition);
     known.then_some(LogId { topic: topic.id, partition }).ok_or(error::UNKNOWN_TOPIC_OR_PARTITION)
 }
 
 /// Takes a produce request apart.
 #[must_use]
-pub fn produce(image: &Image, request: ProduceRequest) -> (Vec<(Place, ProducePart)>, ProduceResponse) {
-    let mut parts = Vec::new();
-    let mut response = ProduceResponse::default();
+pub fn produce(image: &Image, request: ProduceRequest) -> (Few<(Place, ProducePart)>, ProduceResponse) {
+    let mut parts = Few::new();
     let bad_acks = !(-1..=1).contains(&request.acks);
-    for (t, topic) in request.topic_data.into_iter().enumerate() {
+    let topic = |(t, topic): (usize, TopicProduceData)| {
         let TopicProduceData { name, topic_id, partition_data } = topic;
-        let mut answers = Vec::with_capacity(partition_data.len());
-        for (p, data) in partition_data.into_iter().enumerate() {
+        let found = topic_in(image, TopicRef::of(&name, topic_id));
+        let partition = |(p, data): (usize, PartitionProduceData)| {
             let mut answer =
                 PartitionProduceResponse { index: data.index, base_offset: -1, ..PartitionProduceResponse::default() };
-            match find(image, TopicRef::of(&name, topic_id), data.index) {
+            match found.and_then(|topic| log_of(topic, data.index)) {
                 _ if bad_acks => answer.error_code = error::INVALID_REQUIRED_ACKS,
                 Ok(log) => {
                     let records = data.records.unwrap_or_default();
@@ -132,11 +140,13 @@ pub fn produce(image: &Image, request: ProduceRequest) -> (Vec<(Place, ProducePa
                 }
                 Err(code) => answer.error_code = code,
             }
-            answers.push(answer);
-        }
-        response.responses.push(TopicProduceResponse { name, topic_id, partition_responses: answers });
-    }
-    (parts, response)
+            answer
+        };
+        let partition_responses = partition_data.into_iter().enumerate().map(partition).collect();
+        TopicProduceResponse { name, topic_id, partition_responses }
+    };
+    let responses = request.topic_data.into_iter().enumerate().map(topic).collect();
+    (parts, ProduceResponse { responses, ..ProduceResponse::default() })
 }
 
 /// Puts one result of a produce in its place.

@@ -1,11 +1,11 @@
 //! Client requests: taken apart, sent to the shards that own the logs, put together again.
 
-use alloc::vec;
 use alloc::vec::Vec;
 use core::mem;
+use smallvec::smallvec;
 
 use super::{Origin, Shard, Step};
-use crate::effect::{Answer, Call, DeletePart, DescribePart, Effect, EpochPart, FetchPart, ListPart, ProducePart};
+use crate::effect::{Answer, Call, DeletePart, DescribePart, Effect, EpochPart, FetchPart, Few, ListPart, ProducePart};
 use crate::ids::{ConnectionId, Correlation, LogId, ShardIndex};
 use crate::session::gather::{self, Gather, Kind, Place, Question};
 use crate::session::logs::{self, LogsAnswer};
@@ -74,7 +74,7 @@ impl Shard {
 
     /// Asks shard 0, whose one answer is the client's.
     fn relay(&mut self, conn: ConnectionId, slot: Slot, call: Call, step: &mut Step<'_>) {
-        self.gather(conn, slot, Kind::Relay, vec![(ShardIndex(0), Vec::new(), call)], step);
+        self.gather(conn, slot, Kind::Relay, smallvec![(ShardIndex(0), Few::new(), call)], step);
     }
 
     fn finish(&mut self, conn: ConnectionId, slot: Slot, ending: impl Into<Ending>, step: &mut Step<'_>) {
@@ -98,7 +98,7 @@ impl Shard {
         }
         let call = Call::Admin(AdminRequest::CreateTopics(metadata::creation(missing)));
         request.allow_auto_topic_creation = false;
-        self.gather(conn, slot, Kind::Metadata(request), vec![(ShardIndex(0), Vec::new(), call)], step);
+        self.gather(conn, slot, Kind::Metadata(request), smallvec![(ShardIndex(0), Few::new(), call)], step);
     }
 
     fn produce_request(&mut self, conn: ConnectionId, slot: Slot, request: ProduceRequest, step: &mut Step<'_>) {
@@ -196,12 +196,12 @@ impl Shard {
         conn: ConnectionId,
         slot: Slot,
         kind: Kind,
-        calls: Vec<(ShardIndex, Vec<Place>, Call)>,
+        calls: Few<(ShardIndex, Few<Place>, Call)>,
         step: &mut Step<'_>,
     ) {
         let mut calls = calls;
         let open =
-            |(to, places, _): &mut (_, Vec<Place>, _)| Question { to: *to, places: mem::take(places), open: true };
+            |(to, places, _): &mut (_, Few<Place>, _)| Question { to: *to, places: mem::take(places), open: true };
         let questions = calls.iter_mut().map(open).collect();
         let id = self.gathers.insert(Gather { conn, slot, questions, kind });
         for (index, (to, _, call)) in calls.into_iter().enumerate() {
@@ -377,11 +377,11 @@ impl ProducerIds {
 
 /// Sorts parts by the shard that owns their logs.
 fn by_owner<T>(
-    parts: Vec<(Place, T)>,
+    parts: impl IntoIterator<Item = (Place, T)>,
     shards: u16,
     log: fn(&T) -> LogId,
-) -> impl Iterator<Item = (ShardIndex, Vec<Place>, Vec<T>)> {
-    let mut owners: Vec<(ShardIndex, Vec<Place>, Vec<T>)> = Vec::new();
+) -> impl Iterator<Item = (ShardIndex, Few<Place>, Few<T>)> {
+    let mut owners: Few<(ShardIndex, Few<Place>, Few<T>)> = Few::new();
     for (place, part) in parts {
         let owner = log(&part).owner(shards);
         let at = owners.partition_point(|(other, _, _)| *other < owner);
@@ -390,7 +390,7 @@ fn by_owner<T>(
                 places.push(place);
                 parts.push(part);
             }
-            None => owners.insert(at, (owner, vec![place], vec![part])),
+            None => owners.insert(at, (owner, smallvec![place], smallvec![part])),
         }
     }
     owners.into_iter()

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::waits::{FetchWait, ListWait, ProduceWait, Wait};
 use super::{Origin, Shard, Step};
 use crate::effect::{
-    Answer, Effect, FetchPart, FetchResult, ListPart, ListResult, Lookup, ProducePart, ProduceResult, Query,
+    Answer, Effect, FetchPart, FetchResult, Few, ListPart, ListResult, Lookup, ProducePart, ProduceResult, Query,
 };
 use crate::ids::{Correlation, LeaderEpoch, LogId, Offset, Ticket, Timestamp};
 use crate::metadata::Image;
@@ -22,12 +22,12 @@ impl Shard {
         acks: i16,
         timeout_ms: i32,
         zstd: bool,
-        parts: Vec<ProducePart>,
+        parts: Few<ProducePart>,
         step: &mut Step<'_>,
     ) {
         let wait = self.waits.next_id();
-        let mut results = Vec::with_capacity(parts.len());
-        let mut open = Vec::new();
+        let mut results = Few::with_capacity(parts.len());
+        let mut open = Few::new();
         for part in parts {
             let (result, next) = self.append(part, acks, zstd, step);
             if let Some(next) = next {
@@ -102,7 +102,7 @@ impl Shard {
         origin: Origin,
         min_bytes: u32,
         max_wait_ms: i32,
-        parts: Vec<FetchPart>,
+        parts: Few<FetchPart>,
         step: &mut Step<'_>,
     ) {
         let readings = self.read_all(&parts);
@@ -152,7 +152,7 @@ impl Shard {
         self.answer(wait.origin, fetched(readings), step);
     }
 
-    pub(super) fn list_offsets(&mut self, origin: Origin, parts: Vec<ListPart>, step: &mut Step<'_>) {
+    pub(super) fn list_offsets(&mut self, origin: Origin, parts: Few<ListPart>, step: &mut Step<'_>) {
         let mut results = Vec::with_capacity(parts.len());
         let mut open = BTreeMap::new();
         for part in parts {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::owner::absent;
 use super::waits::{DeleteWait, Wait};
 use super::{Origin, Shard, Step};
-use crate::effect::{Answer, DeletePart, DescribePart, Description, EpochPart};
+use crate::effect::{Answer, DeletePart, DescribePart, Description, EpochPart, Few};
 use crate::ids::{LeaderEpoch, LogId, Offset};
 use crate::replica::WaitId;
 use crate::wire::error;
@@ -16,7 +16,7 @@ impl Shard {
         &mut self,
         origin: Origin,
         timeout_ms: i32,
-        parts: Vec<DeletePart>,
+        parts: Few<DeletePart>,
         step: &mut Step<'_>,
     ) {
         let wait = self.waits.next_id();

@@ -6,7 +6,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::Origin;
-use crate::effect::{FetchPart, ListResult, ProduceResult};
+use crate::effect::{FetchPart, Few, ListResult, ProduceResult};
 use crate::ids::{Instant, LogId, Offset, Ticket};
 use crate::replica::WaitId;
 use crate::table::Table;
@@ -16,9 +16,9 @@ use crate::table::Table;
 pub(super) struct ProduceWait {
     pub(super) origin: Origin,
     pub(super) acks: i16,
-    pub(super) results: Vec<ProduceResult>,
+    pub(super) results: Few<ProduceResult>,
     /// Which results are not final: position, log, offset after the batch.
-    pub(super) open: Vec<(usize, LogId, Offset)>,
+    pub(super) open: Few<(usize, LogId, Offset)>,
 }
 
 /// A fetch that wants more bytes than there are.
@@ -26,7 +26,7 @@ pub(super) struct ProduceWait {
 pub(super) struct FetchWait {
     pub(super) origin: Origin,
     pub(super) min_bytes: u32,
-    pub(super) parts: Vec<FetchPart>,
+    pub(super) parts: Few<FetchPart>,
     /// Readable bytes that the asker knows of.
     pub(super) reported: u32,
 }

@@ -7,6 +7,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::ops::Deref;
 
 use super::schema::Type;
 use crate::ids::Uuid;
@@ -83,6 +84,11 @@ impl Reader {
     }
 
     pub(crate) fn unsigned(&mut self) -> Result<u32, Malformed> {
+        // Nearly all take one byte.
+        if let Some(byte) = self.frame.get(self.at).filter(|byte| **byte < 0x80) {
+            self.at += 1;
+            return Ok(u32::from(*byte));
+        }
         let mut rest = &self.frame[self.at..];
         let value = varint::unsigned(&mut rest).ok_or(Malformed("a varint of more than 32 bits, or cut"))?;
         self.at = self.frame.len() - rest.len();
@@ -171,7 +177,7 @@ impl Writer {
 pub(crate) struct Tags {
     count: u32,
     least: u32,
-    body: Writer,
+    body: Vec<u8>,
 }
 
 impl Tags {
@@ -179,16 +185,16 @@ impl Tags {
         assert!(self.least <= tag, "tag {tag} stands behind {} in its table", self.least);
         let mut field = Writer::default();
         value.encode(&mut field, form);
-        self.body.unsigned(tag);
-        self.body.unsigned(u32::try_from(field.out.len()).expect("a tagged field is below 4 GiB"));
-        self.body.out.extend_from_slice(&field.out);
+        varint::put_unsigned(&mut self.body, tag);
+        varint::put_unsigned(&mut self.body, u32::try_from(field.out.len()).expect("a tagged field is below 4 GiB"));
+        self.body.extend_from_slice(&field.out);
         self.count += 1;
         self.least = tag + 1;
     }
 
     pub(crate) fn end(self, w: &mut Writer) {
         w.unsigned(self.count);
-        w.out.extend_from_slice(&self.body.out);
+        w.out.extend_from_slice(&self.body);
     }
 }
 
@@ -305,11 +311,8 @@ impl Lengthed for String {
         clip(self).len()
     }
     fn decode_body(r: &mut Reader, len: usize, _: Form) -> Result<Self, Malformed> {
-        if len > LONGEST_STRING {
-            return Err(Malformed("a string of more than 32767 bytes"));
-        }
-        r.charge(Some(len))?;
-        let text = core::str::from_utf8(r.slice(len)?).map_err(|_| Malformed("a string that is not UTF-8"))?;
+        r.charge(Some(text_length(len)?))?;
+        let text = core::str::from_utf8(r.slice(len)?).map_err(|_| NOT_TEXT)?;
         Ok(String::from(text))
     }
     fn encode_body(&self, w: &mut Writer, _: Form) {
@@ -318,10 +321,44 @@ impl Lengthed for String {
 }
 
 const LONGEST_STRING: usize = i16::MAX as usize;
+const NOT_TEXT: Malformed = Malformed("a string that is not UTF-8");
+
+/// The length of a text, if one can have it.
+fn text_length(len: usize) -> Result<usize, Malformed> {
+    if len > LONGEST_STRING { Err(Malformed("a string of more than 32767 bytes")) } else { Ok(len) }
+}
 
 /// The part of a text that a string field can hold: an answer that quotes a request may outgrow it.
 fn clip(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST_STRING)]
+}
+
+/// A text that stays where it came: a slice of its frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(Bytes);
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        core::str::from_utf8(&self.0).expect("checked when it was read")
+    }
+}
+
+impl Lengthed for Text {
+    const TYPE: Type = Type::String;
+    const WIDE: bool = false;
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn decode_body(r: &mut Reader, len: usize, _: Form) -> Result<Self, Malformed> {
+        let bytes = r.bytes(text_length(len)?)?;
+        core::str::from_utf8(&bytes).map_err(|_| NOT_TEXT)?;
+        Ok(Text(bytes))
+    }
+    fn encode_body(&self, w: &mut Writer, _: Form) {
+        w.out.extend_from_slice(&self.0);
+    }
 }
 
 impl Lengthed for Bytes {

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::mem;
 
-use super::codec::{Field, Form, Malformed, Reader, Writer};
+use super::codec::{Field, Form, Malformed, Reader, Text, Writer};
 use super::schema;
 use super::table::Message;
 use super::{
@@ -222,7 +222,7 @@ pub struct Incoming {
     /// The client's name for it, echoed in the answer.
     pub correlation: i32,
     /// What the client calls itself.
-    pub client_id: Option<String>,
+    pub client_id: Option<Text>,
     /// The request.
     pub request: Request,
 }
@@ -285,7 +285,7 @@ pub fn decode_request(frame: Bytes) -> Result<Incoming, Refusal> {
         return Err(unknown);
     }
     let correlation = i32::decode(&mut r, PLAIN)?;
-    let client_id = Option::<String>::decode(&mut r, PLAIN.nullable(true))?;
+    let client_id = Option::<Text>::decode(&mut r, PLAIN.nullable(true))?;
     let form = api.form(version);
     if form.flexible {
         r.tags(|_, _| Ok(false))?;

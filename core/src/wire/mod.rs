@@ -35,7 +35,7 @@ mod tests;
 
 pub use admin::AdminRequest;
 pub use api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
-pub use codec::{EXPANSION, Malformed, Nullable, SLACK};
+pub use codec::{EXPANSION, Malformed, Nullable, SLACK, Text};
 pub use common::{LeaderIdAndEpoch, NodeEndpoint, TopicRef};
 pub use configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse, AlterableConfig,

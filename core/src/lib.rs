@@ -11,6 +11,7 @@ pub mod controller;
 pub mod coordinator;
 pub mod effect;
 pub mod ids;
+mod line;
 pub mod log;
 pub mod machine;
 pub mod metadata;

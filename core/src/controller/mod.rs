@@ -161,7 +161,7 @@ impl Controller {
             if partition.directory_of(broker) == Some(directory) {
                 return None;
             }
-            let mut directories = partition.directories.clone();
+            let mut directories = partition.directories.to_vec();
             directories.resize(partition.replicas.len(), Uuid::ZERO);
             directories[at] = directory;
             Some(MetadataRecord::PartitionChange(PartitionChangeRecord {

@@ -67,7 +67,7 @@ fn plan(
     if count - has > *left {
         return Err(too_many());
     }
-    let factor = known.partitions.first_key_value().map_or(1, |(_, p)| p.replicas.len());
+    let factor = known.partitions.iter().next().map_or(1, |(_, p)| p.replicas.len());
     let added = match &asked.assignments {
         None => placement::spread(image, has..count, factor as i64)?,
         Some(by_hand) => {

@@ -86,7 +86,7 @@ impl World {
 
     fn replicas(&self, topic: &str) -> Vec<Vec<i32>> {
         let topic = self.controller.image().topic(topic).expect("it was created");
-        topic.partitions.values().map(|p| p.replicas.iter().map(|b| b.0).collect()).collect()
+        topic.partitions.iter().map(|(_, p)| p.replicas.iter().map(|b| b.0).collect()).collect()
     }
 }
 
@@ -198,8 +198,8 @@ fn partitions_are_added_round_robin_or_by_hand() {
     let hand: &[&[i32]] = &[&[3, 2], &[2, 1]];
     assert_eq!(grown(world.ask(partitions(vec![more("orders", 5, Some(hand))]))), [("orders".into(), 0)]);
     assert_eq!(world.replicas("orders")[3..], [[3, 2], [2, 1]]);
-    let added = &world.controller.image().topic("orders").expect("created").partitions[&3];
-    assert_eq!((added.leader, added.isr.clone()), (Some(BrokerId(2)), vec![BrokerId(2)]), "3 is fenced");
+    let added = &world.controller.image().topic("orders").expect("created").partitions[3];
+    assert_eq!((added.leader, added.isr.clone()), (Some(BrokerId(2)), vec![BrokerId(2)].into()), "3 is fenced");
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! in order. After a failure the log is offline: it takes nothing more in this life (kafka-10778).
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -13,6 +12,7 @@ use super::producers::judge;
 use super::{Ballot, Checkpoint, Found, Segment, Verdict};
 use crate::effect::Effect;
 use crate::ids::{Instant, LeaderEpoch, LogId, Now, Offset, ProducerId, Seq, Timestamp};
+use crate::line::Line;
 use crate::record::{Batch, Header};
 use crate::rng::mix;
 
@@ -107,9 +107,9 @@ pub struct Log {
     flushed_offset: Offset,
     /// Bytes ever appended, on the scale of [`TailMark::bytes`].
     end_bytes: u64,
-    tail: VecDeque<TailMark>,
+    tail: Line<TailMark>,
     next_seq: Seq,
-    pending: VecDeque<Pending>,
+    pending: Line<Pending>,
     /// The highest start that was asked for; it is the log's once that is durable.
     trimmed_to: Offset,
     /// Records appended since the last batch that was, or is being, synced.
@@ -120,7 +120,7 @@ pub struct Log {
     active_since: Option<Timestamp>,
     /// Since when its producers are silent.
     idle: Idle,
-    offline: Option<String>,
+    offline: Option<Box<str>>,
     /// Whether recovery refused it: its files are there, and nothing of it is under way.
     refused: bool,
 }
@@ -136,9 +136,12 @@ impl Log {
 
     /// A log that was found on the disk at a time: all of it is durable.
     #[must_use]
-    pub fn recovered(id: LogId, found: Found, now: Timestamp) -> Log {
+    pub fn recovered(id: LogId, mut found: Found, now: Timestamp) -> Log {
         assert!(!found.state.segments.is_empty(), "{id}: a log has an active segment");
         assert!(found.state.log_start_offset <= found.state.at, "{id}: starts after its end");
+        // There may be very many logs.
+        found.state.segments.shrink_to_fit();
+        found.state.epochs.shrink_to_fit();
         let idle = Idle::recovered(&found.state.producers, now);
         Log { idle, ..Log::with(id, found.state) }
     }
@@ -152,7 +155,7 @@ impl Log {
     /// A log whose files are not there, and should be: offline for this life.
     #[must_use]
     pub fn lost(id: LogId, reason: String) -> Log {
-        Log { offline: Some(reason), ..Log::with(id, Checkpoint::empty()) }
+        Log { offline: Some(reason.into()), ..Log::with(id, Checkpoint::empty()) }
     }
 
     fn with(id: LogId, state: Checkpoint) -> Log {
@@ -165,9 +168,9 @@ impl Log {
             made: true,
             flushed_offset,
             end_bytes,
-            tail: VecDeque::new(),
+            tail: Line::default(),
             next_seq: Seq(0),
-            pending: VecDeque::new(),
+            pending: Line::default(),
             trimmed_to,
             unsynced: 0,
             unsynced_since: None,
@@ -402,7 +405,7 @@ impl Log {
     pub fn failed(&mut self, seq: Seq, error: &str) {
         let oldest = self.pending.pop_front().expect("only a pending change fails");
         assert_eq!(oldest.seq, seq, "{}: changes end in order", self.id);
-        self.offline.get_or_insert_with(|| String::from(error));
+        self.offline.get_or_insert_with(|| Box::from(error));
     }
 
     /// Bytes readable from an offset up to another: exact near the end, where consumers wait; interpolated further back.

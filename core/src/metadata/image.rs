@@ -2,8 +2,10 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
+use smallvec::SmallVec;
+
+use super::Partitions;
 use super::configs::{Configs, Layers};
 use crate::ids::{BrokerEpoch, BrokerId, LeaderEpoch, LogId, Uuid};
 use crate::wire::{ConfigRecord, MetadataRecord};
@@ -32,13 +34,16 @@ pub struct Broker {
     pub fenced: bool,
 }
 
+/// Some brokers: mostly few, and then they need no room of their own.
+pub type Brokers = SmallVec<[BrokerId; 4]>;
+
 /// A partition's assignment and leadership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// Assigned replicas, the preferred leader first.
-    pub replicas: Vec<BrokerId>,
+    pub replicas: Brokers,
     /// In-sync replicas, never empty.
-    pub isr: Vec<BrokerId>,
+    pub isr: Brokers,
     /// Who leads, if anyone.
     pub leader: Option<BrokerId>,
     /// Counts leaders.
@@ -46,7 +51,7 @@ pub struct Partition {
     /// Counts changes of this value.
     pub partition_epoch: i32,
     /// Where each replica lies, in their order; ZERO, or nothing, while nobody has said.
-    pub directories: Vec<Uuid>,
+    pub directories: SmallVec<[Uuid; 1]>,
 }
 
 impl Partition {
@@ -64,7 +69,7 @@ pub struct Topic {
     /// Its id.
     pub id: Uuid,
     /// By index.
-    pub partitions: BTreeMap<i32, Partition>,
+    pub partitions: Partitions,
     /// What was set for it.
     pub configs: Configs,
 }
@@ -130,14 +135,14 @@ impl Image {
     #[must_use]
     pub fn partition(&self, log: LogId) -> Option<(&Topic, &Partition)> {
         let topic = self.topics.get(self.names.get(&log.topic)?)?;
-        topic.partitions.get(&log.partition).map(|p| (topic, p))
+        topic.partitions.get(log.partition).map(|p| (topic, p))
     }
 
     /// All partitions.
     pub fn partitions(&self) -> impl Iterator<Item = (LogId, &Partition)> {
         self.topics
             .values()
-            .flat_map(|t| t.partitions.iter().map(|(index, p)| (LogId { topic: t.id, partition: *index }, p)))
+            .flat_map(|t| t.partitions.iter().map(|(index, p)| (LogId { topic: t.id, partition: index }, p)))
     }
 
     /// What was set while they ran for a broker, by its id, or for all (`""`).
@@ -160,7 +165,7 @@ impl Image {
     /// The logs of a topic.
     pub fn logs_of(&self, id: Uuid) -> impl Iterator<Item = LogId> {
         let topic = self.names.get(&id).and_then(|name| self.topics.get(name));
-        topic.into_iter().flat_map(|t| t.partitions.keys()).map(move |index| LogId { topic: id, partition: *index })
+        topic.into_iter().flat_map(|t| t.partitions.iter()).map(move |(index, _)| LogId { topic: id, partition: index })
     }
 
     /// The first producer id that no block was given out of.
@@ -209,7 +214,7 @@ impl Image {
                     leader: (r.leader != NO_LEADER).then_some(BrokerId(r.leader)),
                     leader_epoch: LeaderEpoch(r.leader_epoch),
                     partition_epoch: r.partition_epoch,
-                    directories: r.directories.clone(),
+                    directories: r.directories.iter().copied().collect(),
                 };
                 self.topic_of(log).map_or(Change::Nothing, |topic| {
                     topic.partitions.insert(log.partition, partition);
@@ -218,7 +223,7 @@ impl Image {
             }
             MetadataRecord::PartitionChange(r) => {
                 let log = LogId { topic: r.topic_id, partition: r.partition_id };
-                let Some(p) = self.topic_of(log).and_then(|t| t.partitions.get_mut(&log.partition)) else {
+                let Some(p) = self.topic_of(log).and_then(|t| t.partitions.get_mut(log.partition)) else {
                     return Change::Nothing;
                 };
                 if let Some(isr) = &r.isr {
@@ -229,7 +234,7 @@ impl Image {
                     p.leader_epoch = p.leader_epoch.next();
                 }
                 if let Some(directories) = &r.directories {
-                    p.directories.clone_from(directories);
+                    p.directories = directories.iter().copied().collect();
                 }
                 p.partition_epoch += 1;
                 Change::Partition(log)

@@ -2,8 +2,10 @@
 
 pub mod configs;
 mod image;
+mod partitions;
 
-pub use image::{BROKER_RESOURCE, Broker, Change, Image, Partition, TOPIC_RESOURCE, Topic};
+pub use image::{BROKER_RESOURCE, Broker, Brokers, Change, Image, Partition, TOPIC_RESOURCE, Topic};
+pub use partitions::Partitions;
 
 /// The longest topic name, in bytes.
 const MAX_TOPIC_NAME: usize = 249;

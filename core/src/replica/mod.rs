@@ -10,11 +10,12 @@ mod retention;
 pub use read::{Reading, refused};
 pub use retention::Retention;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::effect::Effect;
 use crate::ids::{BrokerId, Instant, LeaderEpoch, LogId, Now, Offset, ProducerId, Timestamp};
+use crate::line::Line;
 use crate::log::{Appended, Log, ProducerEntry, Rolls, Terms, Verdict};
 use crate::record::{Batch, Times};
 use crate::table::Key;
@@ -398,7 +399,7 @@ impl Replica {
 
 /// Waits by the offset that they wait for, lowest first. Nearly all come in that order.
 #[derive(Debug, Default)]
-struct Queue(VecDeque<(Offset, WaitId)>);
+struct Queue(Line<(Offset, WaitId)>);
 
 impl Queue {
     fn insert(&mut self, next: Offset, wait: WaitId) {
@@ -418,6 +419,21 @@ impl Queue {
 
     fn pop_reached(&mut self, upto: Offset) -> Vec<WaitId> {
         let reached = self.0.partition_point(|(next, _)| *next <= upto);
+        if reached == 0 {
+            return Vec::new();
+        }
         self.0.drain(..reached).map(|(_, wait)| wait).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A partition at rest is to cost 2 KiB with all that is kept of it: here, in the store, and in two images.
+    #[test]
+    fn a_replica_is_small() {
+        let bytes = size_of::<Replica>();
+        assert!(bytes <= 512, "{bytes} bytes a replica");
     }
 }

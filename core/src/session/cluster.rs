@@ -84,12 +84,12 @@ pub fn partitions(image: &Image, request: &DescribeTopicPartitionsRequest) -> De
             response.topics.push(unknown(name));
             continue;
         };
-        let mut rest = topic.partitions.range(from..);
-        let page: Vec<(&i32, &Partition)> = rest.by_ref().take(left).collect();
+        let mut rest = topic.partitions.from(from);
+        let page: Vec<(i32, &Partition)> = rest.by_ref().take(left).collect();
         left -= page.len();
         response.topics.push(known(image, name, topic, &page));
         if let Some((next, _)) = rest.next() {
-            response.next_cursor = cursor(name, *next);
+            response.next_cursor = cursor(name, next);
             break;
         }
     }
@@ -114,14 +114,9 @@ fn refused(name: &str, error_code: i16) -> DescribeTopicPartitionsResponseTopic 
     }
 }
 
-fn known(
-    image: &Image,
-    name: &str,
-    topic: &Topic,
-    page: &[(&i32, &Partition)],
-) -> DescribeTopicPartitionsResponseTopic {
+fn known(image: &Image, name: &str, topic: &Topic, page: &[(i32, &Partition)]) -> DescribeTopicPartitionsResponseTopic {
     let partitions = page.iter().map(|(index, p)| {
-        let p = partition(image, **index, p);
+        let p = partition(image, *index, p);
         DescribeTopicPartitionsResponsePartition {
             error_code: p.error_code,
             partition_index: p.partition_index,

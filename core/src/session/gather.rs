@@ -117,7 +117,7 @@ fn topic_in<'a>(image: &'a Image, topic: TopicRef<'_>) -> Result<&'a Topic, i16>
 }
 
 fn log_of(topic: &Topic, partition: i32) -> Result<LogId, i16> {
-    let known = topic.partitions.contains_key(&partition);
+    let known = topic.partitions.contains(partition);
     known.then_some(LogId { topic: topic.id, partition }).ok_or(error::UNKNOWN_TOPIC_OR_PARTITION)
 }
 

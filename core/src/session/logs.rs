@@ -97,13 +97,12 @@ pub fn log_dirs(
     let mut topics = Vec::new();
     for (name, topic) in image.topics().filter(|(name, _)| named.as_ref().is_none_or(|n| n.contains(name))) {
         let mut partitions = Vec::new();
-        let ours = topic.partitions.iter().filter(|(index, p)| p.replicas.contains(&me) && asked(name, **index));
+        let ours = topic.partitions.iter().filter(|(index, p)| p.replicas.contains(&me) && asked(name, *index));
         for (index, _) in ours {
             let place = Place { topic: topics.len(), partition: partitions.len() };
-            let log = LogId { topic: topic.id, partition: *index };
+            let log = LogId { topic: topic.id, partition: index };
             parts.push((place, DescribePart { log, producers: false }));
-            partitions
-                .push(DescribeLogDirsPartition { partition_index: *index, ..DescribeLogDirsPartition::default() });
+            partitions.push(DescribeLogDirsPartition { partition_index: index, ..DescribeLogDirsPartition::default() });
         }
         if !partitions.is_empty() {
             topics.push(DescribeLogDirsTopic { name: name.into(), partitions });

@@ -121,7 +121,7 @@ fn describe(image: &Image, name: &str, topic: &Topic, operations: bool) -> Metad
         name: Some(name.to_string()),
         topic_id: topic.id,
         is_internal: is_internal(name),
-        partitions: topic.partitions.iter().map(|(index, p)| partition(image, *index, p)).collect(),
+        partitions: topic.partitions.iter().map(|(index, p)| partition(image, index, p)).collect(),
         ..MetadataResponseTopic::default()
     };
     if operations {

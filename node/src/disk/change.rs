@@ -82,7 +82,7 @@ impl<D: Disk> Logs<D> {
         }
         self.sync_dir("").await?;
         let mut it = log.borrow_mut();
-        it.folder = folder;
+        it.folder = folder.into();
         self.hold(&mut it, Offset(0), file);
         Ok(())
     }
@@ -262,7 +262,7 @@ impl<D: Disk> Logs<D> {
             let name = if aside { names::stray } else { names::doomed };
             (it.id, it.folder.clone(), name(&it.topic, it.id))
         };
-        self.disk().perform(Op::Rename { from: folder.clone(), to: doomed.clone() }).await.map_err(at(&folder))?;
+        self.disk().perform(Op::Rename { from: folder.to_string(), to: doomed.clone() }).await.map_err(at(&folder))?;
         self.sync_dir("").await?;
         if !aside {
             self.remove_folder(&doomed).await?;

@@ -378,7 +378,7 @@ impl<D: Disk> Logs<D> {
     pub(super) async fn save_index(&self, log: &LogRef<D::File>, base: Offset) -> io::Result<()> {
         let (folder, index) = {
             let mut it = log.borrow_mut();
-            let Some(index) = it.segment_mut(base).and_then(|s| s.index.clone()) else { return Ok(()) };
+            let Some(index) = it.segment_mut(base).and_then(|s| s.index_to_save()) else { return Ok(()) };
             (it.folder.clone(), index)
         };
         // Into new files: what a crash leaves is a whole index, or none, or zeros.

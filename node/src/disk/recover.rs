@@ -125,7 +125,7 @@ impl<D: Disk> Logs<D> {
         let kept = self.finish_cuts(folder, &marks, bases(LOG), &bases(STATE)).await?;
         let mut state = self.newest_state(folder, &marks, &kept, &bases(STATE)).await?;
         let mut log = Log::new(id, topic.to_owned());
-        log.folder = folder.to_owned();
+        log.folder = folder.into();
         log.segments = self.closed(folder, &kept, &mut state, &marks).await?;
         let scanned = self.scan_all(folder, &kept, &mut state, &marks).await?;
         let torn_bytes = scanned.iter().map(|s| s.torn).sum();
@@ -139,7 +139,8 @@ impl<D: Disk> Logs<D> {
                 small::write(self.disk(), folder, &name, &segment.below).await?;
             }
             self.make_durable(folder, &segment, closed).await?;
-            log.segments.push(Segment { index: Some(Box::new(segment.index)), ..Segment::closed(summary) });
+            let index = (segment.bytes > 0).then(|| Box::new(segment.index));
+            log.segments.push(Segment { index, ..Segment::closed(summary) });
         }
         let last = log.active().base;
         for base in kept.range(last..).filter(|base| **base > last) {
@@ -283,6 +284,7 @@ impl<D: Disk> Logs<D> {
         marks: &Marks,
     ) -> io::Result<Scanned<D::File>> {
         let (base, below) = (state.at, state.clone());
+        state.segments.reserve_exact(1); // Mostly the only one, and there may be many logs.
         state.segments.push(Summary::empty(base));
         let index = Index::new(base);
         let mut scanned = Scanned { below, file: file.clone(), length, bytes: 0, flushed: 0, index, torn: 0 };

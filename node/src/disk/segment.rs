@@ -50,7 +50,7 @@ pub(super) struct Segment<F> {
     pub(super) length: u64,
     /// Up to here its pages may still be on their way to a reader.
     pub(super) sent_upto: u64,
-    /// Loaded when it is needed.
+    /// Made with the first batch; of a closed one, loaded when it is needed.
     pub(super) index: Option<Box<Index>>,
     /// Opened when it is needed.
     pub(super) file: Option<F>,
@@ -68,7 +68,7 @@ impl<F> Segment<F> {
             max_timestamp: Timestamp(-1),
             length: 0,
             sent_upto: 0,
-            index: Some(Box::new(Index::new(base))),
+            index: None,
             file: None,
             used: 0,
         }
@@ -91,13 +91,20 @@ impl<F> Segment<F> {
         Summary { base, bytes, first_timestamp, max_timestamp }
     }
 
+    /// The index for its files, if it is in memory. One that holds nothing needs none until then.
+    pub(super) fn index_to_save(&self) -> Option<Index> {
+        let empty = || (self.bytes == 0).then(|| Index::new(self.base));
+        self.index.as_deref().cloned().or_else(empty)
+    }
+
     /// A batch was written at its end.
     pub(super) fn grow(&mut self, header: &Header) {
-        if let Some(index) = &mut self.index {
-            index.add(header, self.bytes);
-        }
         if self.bytes == 0 {
             self.first_timestamp = header.max_timestamp;
+            self.index.get_or_insert_with(|| Box::new(Index::new(self.base)));
+        }
+        if let Some(index) = &mut self.index {
+            index.add(header, self.bytes);
         }
         self.bytes += header.size() as u64;
         self.length = self.length.max(self.bytes);
@@ -119,9 +126,9 @@ pub(super) struct Ended {
 #[derive(Debug)]
 pub(super) struct Log<F> {
     pub(super) id: LogId,
-    pub(super) topic: String,
+    pub(super) topic: Box<str>,
     /// Empty until it is made.
-    pub(super) folder: String,
+    pub(super) folder: Box<str>,
     /// By base; the last one is the active one. Empty only while the log is refused.
     pub(super) segments: Vec<Segment<F>>,
     /// The offset after all changes taken in.
@@ -159,8 +166,8 @@ impl<F> Log<F> {
     pub(super) fn new(id: LogId, topic: String) -> Log<F> {
         Log {
             id,
-            topic,
-            folder: String::new(),
+            topic: topic.into(),
+            folder: Box::default(),
             segments: vec![Segment::new(Offset(0))],
             end: Offset(0),
             written: Offset(0),
@@ -182,7 +189,7 @@ impl<F> Log<F> {
 
     /// A log that recovery refused.
     pub(super) fn refused(id: LogId, topic: String, folder: String, why: String) -> Log<F> {
-        Log { folder, segments: Vec::new(), dead: Some(why), ..Log::new(id, topic) }
+        Log { folder: folder.into(), segments: Vec::new(), dead: Some(why), ..Log::new(id, topic) }
     }
 
     pub(super) fn active(&self) -> &Segment<F> {
@@ -228,5 +235,19 @@ impl<F> Log<F> {
         if synced {
             self.synced = self.written;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::File;
+    use std::cell::RefCell;
+
+    /// There may be very many partitions, and each has a log with at least a segment.
+    #[test]
+    fn a_log_is_small() {
+        let (log, segment) = (size_of::<RefCell<Log<File>>>(), size_of::<Segment<File>>());
+        assert!(log <= 432 && segment <= 72, "{log} bytes a log, {segment} a segment");
     }
 }

@@ -15,11 +15,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
+use tokio::time::sleep;
 
+/// So long after a start a shard gives back the memory that the start needed.
+const SETTLED: Duration = Duration::from_millis(500);
 /// Shards of a broker at most.
 const MAX_SHARDS: usize = 1_024;
 
@@ -42,10 +46,11 @@ struct Seat {
     mesh: Mesh<File>,
     stop: oneshot::Receiver<()>,
     news: mpsc::UnboundedSender<News>,
+    give_back: fn(),
 }
 
 /// Runs a broker until it is told to stop.
-pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
+pub(super) fn run(settings: &Settings, give_back: fn()) -> Result<(), Failure> {
     // A contradiction in what this process itself computed: nothing after it can be trusted.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -81,7 +86,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
         let config = Config { shard: ShardIndex(shard), ..config.clone() };
         let (data, driver, news) = (dir.path.clone(), settings.driver, news.clone());
         let limits = limits.clone();
-        let seat = Seat { config, data, driver, listener, clock, limits, mesh, stop: stopped, news };
+        let seat = Seat { config, data, driver, listener, clock, limits, mesh, stop: stopped, news, give_back };
         let thread = thread::Builder::new().name(format!("shard-{shard}"));
         thread.spawn(move || sit(seat)).map_err(|error| Failure::failed(format!("no thread for a shard: {error}")))?;
     }
@@ -182,7 +187,7 @@ fn sit(seat: Seat) {
 }
 
 async fn host(seat: Seat) -> io::Result<()> {
-    let Seat { config, data, driver, listener, clock, limits, mesh, stop, news } = seat;
+    let Seat { config, data, driver, listener, clock, limits, mesh, stop, news, give_back } = seat;
     let disk = AnyDisk::choose(data, driver)?;
     let driver = disk.name();
     let node = Node {
@@ -193,7 +198,14 @@ async fn host(seat: Seat) -> io::Result<()> {
         config,
         limits,
         mesh,
-        serving: Box::new(move || drop(news.send(News::Serving(driver)))),
+        serving: Box::new(move || {
+            drop(news.send(News::Serving(driver)));
+            // Recovery took more than what it leaves, and the start is not to wait for that.
+            spawn_local(async move {
+                sleep(SETTLED).await;
+                give_back();
+            });
+        }),
         stop: Box::pin(async { drop(stop.await) }),
         observer: None,
     };

@@ -44,7 +44,7 @@ enum DiskDriver {
 }
 
 /// Runs a broker until it is told to stop.
-pub(super) fn run(args: Args) -> Result<(), Failure> {
+pub(super) fn run(args: Args, give_back: fn()) -> Result<(), Failure> {
     let driver = match args.disk {
         DiskDriver::Auto => Driver::Auto,
         DiskDriver::Uring => Driver::Uring,
@@ -57,5 +57,5 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         settings.set(key, value, &Origin::CommandLine)?;
     }
     settings.finish()?;
-    broker::run(&settings)
+    broker::run(&settings, give_back)
 }

@@ -129,16 +129,17 @@ impl Cluster {
     }
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command that the process was started with. `give_back` returns to the system what memory the calling thread
+/// and the process do not use.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(give_back: fn()) -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
     let done = match cli.command {
-        Command::Dev(args) => dev::run(args),
-        Command::Start(args) => start::run(&args),
+        Command::Dev(args) => dev::run(args, give_back),
+        Command::Start(args) => start::run(&args, give_back),
         Command::Topic(command) => topic::run(command),
         Command::Produce(args) => produce::run(&args),
         Command::Consume(args) => consume::run(&args),

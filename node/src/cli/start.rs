@@ -17,7 +17,7 @@ pub(super) struct Args {
 }
 
 /// Runs a broker until it is told to stop.
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, give_back: fn()) -> Result<(), Failure> {
     let mut all: BTreeMap<String, (String, Origin)> = BTreeMap::new();
     if let Some(path) = &args.config {
         let bad = |why: String| Failure::configuration(format!("{}: {why}", path.display()));
@@ -35,5 +35,5 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         settings.set(key, value, origin)?;
     }
     settings.finish()?;
-    broker::run(&settings)
+    broker::run(&settings, give_back)
 }

@@ -86,6 +86,23 @@ fn the_simulated_disk_conforms() {
     }
 }
 
+/// Slow, stalled, with large sectors, and with room for just what it takes: none of that is seen by who waits.
+#[test]
+fn the_simulated_disk_conforms_however_slow_it_is() {
+    let slow = Parameters {
+        sector: 4_096,
+        write_ns: 0..=900_000,
+        sync_ns: 0..=80_000_000,
+        stalls: 200_000,
+        stall_ns: 1_000_000..=5_000_000_000,
+        capacity: Some(64 << 20),
+        ..Parameters::default()
+    };
+    for seed in 0..4 {
+        on_a_shard(async { conforms(&simulated_with(seed, slow.clone())).await });
+    }
+}
+
 #[test]
 fn a_driver_is_chosen() {
     let directory = fresh_directory("choice");

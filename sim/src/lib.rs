@@ -1,6 +1,7 @@
 //! The simulator: whole brokers run, broken and replayed from a seed. Two engines (`world`, `direct`), one set of
 //! oracles.
 
+pub mod atlas;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -4,16 +4,19 @@
 //! between an operation's submission and its end but at its end; an operation that takes no time ends at once. What a
 //! sync makes durable is exactly what the trait promises: writes that had ended when it was submitted (and its own).
 //! Every draw is keyed by what is operated on and how often that was before, so that one operation more or less
-//! elsewhere changes nothing here. Not modelled: rot, misdirected writes, reads that fail, a background flush.
+//! elsewhere changes nothing here. Writes and reads are never short: the trait says that a driver carries on what is, so
+//! a failed write leaves a part and that is all that is seen of it. Not modelled: a background flush.
 
 mod content;
 mod handle;
+mod harm;
 mod recording;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub use handle::{Device, SimDiskHandle};
+pub use harm::{Harm, Hit, Image};
 pub use recording::Recording;
 
 use bytes::Bytes;
@@ -55,6 +58,10 @@ pub struct Parameters {
     pub sync_errors: u64,
     /// Writes that fail, in a million, with a part written.
     pub write_errors: u64,
+    /// Operations that stand still, in a million, and for how long.
+    pub stalls: u64,
+    /// See [`Parameters::stalls`].
+    pub stall_ns: RangeInclusive<u64>,
     /// Bytes in named files before `ENOSPC`; `None` for as many as you like.
     pub capacity: Option<u64>,
 }
@@ -70,6 +77,8 @@ impl Default for Parameters {
             other_ns: 10_000..=500_000,
             sync_errors: 0,
             write_errors: 0,
+            stalls: 0,
+            stall_ns: 0..=0,
             capacity: None,
         }
     }
@@ -121,6 +130,12 @@ pub struct Counts {
     pub write_errors: Faults,
     /// `ENOSPC`.
     pub full: u64,
+    /// Operations that stood still.
+    pub stalls: u64,
+    /// Reads and writes of sectors that cannot be read: `EIO`.
+    pub unreadable: u64,
+    /// Harm from outside; effective where there was something to harm.
+    pub harm: Faults,
     /// Process kills; effective with operations in flight.
     pub kills: Faults,
     /// Power losses; effective when a sector or a name was lost.
@@ -187,6 +202,8 @@ pub struct SimDisk {
     /// Operations so far, by what they operated on.
     turns: BTreeMap<u64, u64>,
     counts: Counts,
+    /// Writes that went astray, and that nobody was told of yet.
+    hits: Vec<Hit>,
     recording: Option<Recording>,
 }
 
@@ -207,6 +224,7 @@ impl SimDisk {
             next: 0,
             turns: BTreeMap::new(),
             counts: Counts::default(),
+            hits: Vec::new(),
             recording: None,
         }
     }
@@ -234,6 +252,12 @@ impl SimDisk {
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Bytes in named files.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used
     }
 
     /// How much a power loss could take now: sectors, lengths and names that are not on the device.
@@ -421,13 +445,16 @@ impl SimDisk {
         None
     }
 
-    fn latency(&self, flight: &Flight) -> u64 {
+    fn latency(&mut self, flight: &Flight) -> u64 {
+        let stands_still = rng::draw(self.seed, "stall", flight.key) % MILLION < self.parameters.stalls;
+        self.counts.stalls += u64::from(stands_still);
         let draw = |site: &str, range: &RangeInclusive<u64>| {
             let width = range.end().saturating_sub(*range.start()).saturating_add(1);
             range.start() + rng::draw(self.seed, site, flight.key) % width
         };
-        let Parameters { write_ns, sync_ns, read_ns, other_ns, .. } = &self.parameters;
-        match flight.op {
+        let Parameters { write_ns, sync_ns, read_ns, other_ns, stall_ns, .. } = &self.parameters;
+        let stall = if stands_still { draw("stall time", stall_ns) } else { 0 };
+        let usual = match flight.op {
             Op::Write { sync: false, .. } => draw("write time", write_ns),
             Op::Write { sync: true, .. } => draw("write time", write_ns).saturating_add(draw("sync time", sync_ns)),
             Op::Sync { .. } | Op::SyncDir { .. } => draw("sync time", sync_ns),
@@ -435,7 +462,8 @@ impl SimDisk {
             Op::Length { .. } => 0,
             Op::Open { .. } | Op::SetLength { .. } | Op::Rename { .. } | Op::Remove { .. } => draw("time", other_ns),
             Op::MakeDir { .. } | Op::RemoveDir { .. } | Op::List { .. } => draw("time", other_ns),
-        }
+        };
+        usual.saturating_add(stall)
     }
 
     /// An operation takes effect, and ends.
@@ -443,7 +471,8 @@ impl SimDisk {
         match &flight.op {
             Op::Open { path, create } => return self.open(path, *create, flight.key),
             Op::Read { file, at, len } => {
-                let bytes = Bytes::copy_from_slice(self.file(file).content.read(*at, *len));
+                let read = self.file(file).content.read(*at, *len).map(Bytes::copy_from_slice);
+                let bytes = read.map_err(|error| self.unreadable(error))?;
                 self.counts.bytes_read += bytes.len() as u64;
                 return Ok(Outcome::Bytes(bytes));
             }
@@ -491,6 +520,11 @@ impl SimDisk {
         Errno::NOSPC.into()
     }
 
+    fn unreadable(&mut self, error: Errno) -> io::Error {
+        self.counts.unreadable += 1;
+        error.into()
+    }
+
     fn open(&mut self, path: &str, create: bool, key: u64) -> io::Result<Outcome<SimFile>> {
         if create && self.room() == 0 && self.tree.find(path) == Err(Errno::NOENT) {
             return Err(self.full());
@@ -520,6 +554,9 @@ impl SimDisk {
         let room = self.room();
         let file = self.files.get_mut(&file.inode).expect("open files stay");
         let before = file.content.len() as u64;
+        if file.content.is_in_the_way(&(at as usize..at as usize + upto as usize)) {
+            return Err(self.unreadable(Errno::IO));
+        }
         let fits = if file.named { before.saturating_add(room).saturating_sub(at).min(upto) } else { upto };
         file.content.write(at as usize, data, fits as usize);
         if file.named {
@@ -554,7 +591,8 @@ impl SimDisk {
             self.counts.sync_errors.effective += u64::from(abandoned > 0);
             return Err(error.into());
         }
-        content.end_sync(flight.number, &own);
+        let astray = content.end_sync(flight.number, &own);
+        self.hits.extend(astray.into_iter().map(|bytes| Hit { inode: file.inode, bytes }));
         self.counts.syncs += 1;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What was asked of a simulated disk, in order, so that the disk after *any* prefix of it can be built again and made to
 //! lose power: a test of recovery crashes at every point, and at each in as many ways as it likes.
 
-use super::{Crash, Parameters, SimDisk, SimFile};
+use super::{Crash, Harm, Parameters, SimDisk, SimFile};
 use klamm::host::Op;
 
 /// Everything that changed a disk from the outside.
@@ -11,6 +11,7 @@ pub(super) enum Call {
     TakeDue { now: u64 },
     Crash { crash: Crash, seed: u64 },
     Behave(Parameters),
+    Harm(Harm),
 }
 
 /// The calls of one disk, from its beginning.
@@ -30,7 +31,7 @@ impl Recording {
         self.calls.push(call);
     }
 
-    /// How many calls there are: operations submitted, rounds of operations ended, crashes, changed parameters.
+    /// How many calls there are: operations submitted, rounds of operations ended, crashes, harm, changed parameters.
     #[must_use]
     pub fn len(&self) -> usize {
         self.calls.len()
@@ -52,6 +53,7 @@ impl Recording {
                 Call::TakeDue { now } => drop(disk.take_due(now)),
                 Call::Crash { crash, seed } => disk.crash(crash, seed),
                 Call::Behave(parameters) => disk.set_parameters(parameters),
+                Call::Harm(harm) => drop(disk.harm(harm)),
             }
         }
         disk

@@ -478,3 +478,210 @@ fn the_same_seed_does_the_same() {
     assert!(counts.sync_errors.applied > 0 && counts.write_errors.effective > 0, "{counts:?}");
     assert!(counts.kills.effective > 0 && counts.power_losses.effective > 0, "{counts:?}");
 }
+
+/// A file of synced sectors, each full of its number, from 1 on.
+fn numbered(seed: u64, sectors: u8) -> (SimDisk, SimFile) {
+    let mut disk = instant(seed);
+    let file = open(&mut disk, "f", true).unwrap();
+    sync_dir(&mut disk, "");
+    let bytes: Vec<u8> = (1..=sectors).flat_map(|n| [n; 512]).collect();
+    write(&mut disk, &file, 0, &bytes, true);
+    (disk, file)
+}
+
+fn read(disk: &mut SimDisk, file: &SimFile, at: u64, len: usize) -> Result<Bytes, Option<i32>> {
+    match submit(disk, Op::Read { file: file.clone(), at, len }) {
+        Ok(Outcome::Bytes(bytes)) => Ok(bytes),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.raw_os_error()),
+    }
+}
+
+#[test]
+fn rot_stays_until_it_is_written_over() {
+    let (mut disk, file) = numbered(20, 3);
+    assert!(disk.harm(Harm::Rot { path: "f".to_owned(), at: 600, bits: 0x81 }));
+    for crash in [Crash::Kill, Crash::PowerLoss] {
+        disk.crash(crash, 1);
+        let bytes = content(&mut disk, "f").unwrap();
+        let odd: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 1 + (at / 512) as u8).collect();
+        assert_eq!((odd, bytes[600]), (vec![600], 2 ^ 0x81), "{crash:?}");
+    }
+    assert!(read(&mut disk, &file, 0, 1).is_err(), "a file of an ended life");
+    let file = open(&mut disk, "f", false).unwrap();
+    write(&mut disk, &file, 600, &[9], true);
+    assert_eq!(after_power_losses(&disk, "f").first().unwrap().as_ref().unwrap()[600], 9);
+    assert!(!disk.harm(Harm::Rot { path: "f".to_owned(), at: 5_000, bits: 1 }), "past the end");
+    assert!(!disk.harm(Harm::Rot { path: "g".to_owned(), at: 0, bits: 1 }), "no such file");
+    assert_eq!(disk.counts().harm, Faults { drawn: 3, applied: 3, effective: 1 });
+}
+
+#[test]
+fn rot_under_what_is_not_synced_shows_only_once_that_is_lost() {
+    let (mut disk, file) = numbered(21, 1);
+    write(&mut disk, &file, 0, &[7; 512], false);
+    assert!(disk.harm(Harm::Rot { path: "f".to_owned(), at: 3, bits: 0x10 }));
+    assert_eq!(read(&mut disk, &file, 0, 512).unwrap(), vec![7; 512]);
+    let mut rotten = vec![1; 512];
+    rotten[3] ^= 0x10;
+    assert_eq!(after_power_losses(&disk, "f"), BTreeSet::from([Some(vec![7; 512]), Some(rotten)]));
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_is_whole_again_once_it_is_written() {
+    let (mut disk, file) = numbered(22, 4);
+    assert!(disk.harm(Harm::Unreadable { path: "f".to_owned(), at: 700 }));
+    let eio = Err(Some(Errno::IO.raw_os_error()));
+    for (at, len) in [(600, 1), (0, 513), (1023, 2), (0, usize::MAX)] {
+        assert_eq!(read(&mut disk, &file, at, len), eio, "{len} bytes at {at}");
+    }
+    assert_eq!(read(&mut disk, &file, 0, 512).unwrap(), vec![1; 512]);
+    assert_eq!(read(&mut disk, &file, 1024, 1024).unwrap(), [[3; 512], [4; 512]].concat());
+    assert_eq!(read(&mut disk, &file, 700, 0).unwrap(), "");
+    disk.crash(Crash::PowerLoss, 1);
+    let file = open(&mut disk, "f", false).unwrap();
+    assert_eq!(read(&mut disk, &file, 512, 1), eio);
+    // To write a part of it the rest must be read.
+    let part = Op::Write { file: file.clone(), at: 513, data: vec![Bytes::from_static(b"x")], sync: false };
+    assert_eq!(submit(&mut disk, part).unwrap_err().raw_os_error(), Some(Errno::IO.raw_os_error()));
+    write(&mut disk, &file, 500, &[9; 600], true);
+    assert_eq!(read(&mut disk, &file, 500, 600).unwrap(), vec![9; 600]);
+    assert_eq!(disk.counts().unreadable, 6);
+    // The page cache has what was not synced yet.
+    write(&mut disk, &file, 0, &[9; 100], false);
+    assert!(!disk.harm(Harm::Unreadable { path: "f".to_owned(), at: 0 }));
+    assert!(disk.harm(Harm::Unreadable { path: "f".to_owned(), at: 1536 }));
+    submit(&mut disk, Op::SetLength { file: file.clone(), len: 1024 }).unwrap();
+    submit(&mut disk, Op::SetLength { file: file.clone(), len: 2048 }).unwrap();
+    assert_eq!(read(&mut disk, &file, 1536, 512).unwrap(), vec![0; 512], "another sector now");
+}
+
+#[test]
+fn a_lost_write_is_seen_until_the_page_cache_goes() {
+    let (mut disk, file) = numbered(23, 3);
+    assert!(disk.harm(Harm::LoseWrite { path: "f".to_owned() }));
+    assert!(!disk.harm(Harm::LoseWrite { path: "f".to_owned() }), "the next one is lost already");
+    write(&mut disk, &file, 512, &[8; 512], true);
+    write(&mut disk, &file, 1536, &[4; 512], true);
+    assert_eq!(read(&mut disk, &file, 512, 512).unwrap(), vec![8; 512]);
+    let hits = disk.take_hits();
+    assert_eq!(
+        hits.iter().map(|(path, hit)| (path.as_str(), hit.bytes.clone())).collect::<Vec<_>>(),
+        [("f", 512..1024)]
+    );
+    assert!(disk.take_hits().is_empty());
+    sync(&mut disk, &file).unwrap();
+    let whole: Vec<u8> = (1..=4).flat_map(|n| [n; 512]).collect();
+    assert_eq!(after_power_losses(&disk, "f"), BTreeSet::from([Some(whole)]), "only the first sync lied");
+}
+
+#[test]
+fn a_misdirected_write_spoils_what_it_hits() {
+    let (mut disk, file) = numbered(24, 4);
+    assert!(disk.harm(Harm::Misdirect { path: "f".to_owned(), to: 1100 }));
+    write(&mut disk, &file, 0, &[9; 512], true);
+    let bytes: Vec<_> = disk.take_hits().into_iter().map(|(_, hit)| hit.bytes).collect();
+    assert_eq!(bytes, [0..512, 1024..1536]);
+    assert_eq!(read(&mut disk, &file, 0, 1536).unwrap(), [[9; 512], [2; 512], [3; 512]].concat());
+    let spoiled = [[1; 512], [2; 512], [9; 512], [4; 512]].concat();
+    assert_eq!(after_power_losses(&disk, "f"), BTreeSet::from([Some(spoiled)]));
+    write(&mut disk, &file, 0, &[9; 1536], true);
+    let mended = [[9; 1536].as_slice(), &[4; 512]].concat();
+    assert_eq!(after_power_losses(&disk, "f"), BTreeSet::from([Some(mended)]));
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_cache_may_leave_it() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..20 {
+        let (mut disk, file) = numbered(25, 2);
+        let healthy = disk.parameters.clone();
+        disk.set_parameters(Parameters { sync_errors: MILLION, ..healthy.clone() });
+        write(&mut disk, &file, 0, &[8; 512], false);
+        sync(&mut disk, &file).unwrap_err();
+        disk.set_parameters(healthy);
+        write(&mut disk, &file, 512, &[9; 512], false);
+        disk.harm(Harm::Evict { seed });
+        let now = read(&mut disk, &file, 0, 1024).unwrap();
+        assert_eq!(now[512..], [9; 512], "what waits for a sync stays");
+        seen.insert(now[0]);
+    }
+    assert_eq!(seen, BTreeSet::from([1, 8]));
+}
+
+#[test]
+fn files_go_and_come_back() {
+    let (mut disk, file) = numbered(26, 1);
+    submit(&mut disk, Op::MakeDir { path: "d".to_owned() }).unwrap();
+    for path in ["d/a", "d/b"] {
+        let file = open(&mut disk, path, true).unwrap();
+        write(&mut disk, &file, 0, path.as_bytes(), true);
+    }
+    sync_dir(&mut disk, "");
+    sync_dir(&mut disk, "d");
+    let then = disk.image(1);
+    write(&mut disk, &file, 0, &[2; 512], true);
+    let life = disk.life();
+    assert!(disk.harm(Harm::RemoveTree { path: "d".to_owned() }));
+    assert!(disk.life() > life, "whoever uses files is not alive");
+    assert_eq!(after_power_losses(&disk, "d/a"), BTreeSet::from([None]), "it is gone for good");
+    assert!(!disk.harm(Harm::RemoveTree { path: "d".to_owned() }));
+    assert_eq!(disk.list_all(), [("f".to_owned(), 512)]);
+    assert_eq!(disk.used(), 512);
+    assert_eq!(disk.peek("f").unwrap(), [2; 512]);
+
+    assert!(disk.harm(Harm::Restore(Box::new(then))));
+    assert_eq!((disk.used(), disk.peek("f").unwrap()[0], disk.peek("d/b").unwrap()), (518, 1, &b"d/b"[..]));
+    assert_eq!(after_power_losses(&disk, "d/a"), BTreeSet::from([Some(b"d/a".to_vec())]));
+    let file = open(&mut disk, "d/a", false).unwrap();
+    write(&mut disk, &file, 3, b"!", true);
+
+    assert!(disk.harm(Harm::Wipe));
+    assert!(!disk.harm(Harm::Wipe), "there was nothing left");
+    assert_eq!((disk.used(), disk.unsynced(), content(&mut disk, "f")), (0, 0, None));
+    let file = open(&mut disk, "f", true).unwrap();
+    write(&mut disk, &file, 0, b"anew", true);
+    assert_eq!(content(&mut disk, "f"), Some(b"anew".to_vec()));
+}
+
+#[test]
+fn a_copy_is_what_a_power_loss_leaves() {
+    let (mut disk, file) = numbered(27, 1);
+    write(&mut disk, &file, 0, &[2; 512], false);
+    let mut seen = BTreeSet::new();
+    for seed in 0..50 {
+        let mut copy = instant(0);
+        copy.harm(Harm::Restore(Box::new(disk.image(seed))));
+        seen.insert(content(&mut copy, "f").unwrap()[0]);
+    }
+    assert_eq!(seen, BTreeSet::from([1, 2]));
+    assert_eq!(read(&mut disk, &file, 0, 1).unwrap(), [2].as_slice(), "whoever is copied goes on");
+}
+
+#[test]
+fn some_operations_stand_still() {
+    let mut disk = instant(28);
+    let stalls = Parameters { stalls: MILLION / 2, stall_ns: 1_000_000..=2_000_000, ..disk.parameters.clone() };
+    disk.set_parameters(stalls);
+    let mut still = 0;
+    for now in 0..100 {
+        if let Submitted::Later(_) = disk.submit(0, now, Op::List { path: String::new() }) {
+            still += 1;
+            assert!((now + 1_000_000..=now + 2_000_000).contains(&disk.next_due().unwrap()));
+            disk.take_due(u64::MAX);
+        }
+    }
+    assert!((20..80).contains(&still), "{still}");
+    assert_eq!(disk.counts().stalls, still);
+}
+
+#[test]
+fn harm_is_in_a_recording() {
+    let mut disk = SimDisk::recorded(29, instant(0).parameters);
+    let file = open(&mut disk, "f", true).unwrap();
+    write(&mut disk, &file, 0, &[1; 512], true);
+    disk.harm(Harm::Rot { path: "f".to_owned(), at: 0, bits: 2 });
+    let again = disk.recording().unwrap().replay(usize::MAX);
+    assert_eq!((again.peek("f"), again.counts()), (disk.peek("f"), disk.counts()));
+    assert_eq!(disk.peek("f").unwrap()[0], 3);
+}

@@ -267,6 +267,19 @@ impl Tree {
         }
     }
 
+    /// A name, and all below it, are gone, seen and durable, whatever was under way with them; tells whether there was one.
+    pub(super) fn uproot(&mut self, path: &str) -> bool {
+        let Ok(Edit { dir, name, .. }) = self.edit(path, None) else { return false };
+        let Some(parent) = self.dirs.get_mut(&dir) else { return false };
+        let was_durable = parent.durable.remove(&name).is_some();
+        let was_seen = parent.seen.remove(&name).is_some();
+        for change in &mut self.changes {
+            change.edits.retain(|edit| edit.dir != dir || edit.name != name);
+        }
+        self.changes.retain(|change| !change.edits.is_empty());
+        was_seen || was_durable
+    }
+
     /// Forgets what no name can lead to any more, seen or durable, and gives the files that one can.
     pub(super) fn sweep(&mut self) -> BTreeSet<Inode> {
         let mut unsynced: BTreeMap<Inode, Vec<Entry>> = BTreeMap::new();

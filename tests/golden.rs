@@ -13,7 +13,7 @@ use klamm_core::ids::{
 };
 use klamm_core::log::{Checkpoint, Found, Segment};
 use klamm_core::metadata::configs::Configs;
-use klamm_core::record::{Batch, Builder};
+use klamm_core::record::{Builder, Header};
 use klamm_core::shard::Shard;
 use klamm_core::wire::{
     CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest, CreatePartitionsTopic, CreateTopicsRequest, Cursor,
@@ -77,8 +77,8 @@ impl Disk {
             Effect::Read { ticket, log, query: klamm_core::effect::Query::Batches { from, upto, .. } } => {
                 let (_, _, _, batches) = self.log(*log);
                 let wanted = |b: &&Bytes| {
-                    let batch = Batch::stored((*b).clone(), crc32c).expect("a batch that was appended");
-                    batch.header.next_offset() > *from && batch.header.base_offset < *upto
+                    let header = Header::parse(b).expect("a batch that was appended");
+                    header.next_offset() > *from && header.base_offset < *upto
                 };
                 let bytes: Vec<u8> = batches.iter().filter(wanted).flat_map(|b| b.to_vec()).collect();
                 Some(Input::Read { ticket: *ticket, found: klamm_core::effect::Lookup::Batches(bytes.into()) })
@@ -587,6 +587,28 @@ fn restart() {
     old.topics[0].partitions[0].current_leader_epoch = 0;
     s.request(0, old);
     s.request(0, fetch("orders", &[(0, 0)], 1));
+    s.end();
+}
+
+#[test]
+fn rotten_metadata() {
+    let mut s = Story::new("rotten-metadata", 1);
+    s.says("A broker with a topic.");
+    s.start();
+    s.tell(0, Input::Opened { conn: CONN });
+    s.request(0, create("orders", 1));
+    s.settle();
+    s.says("A bit of its metadata rots, below what recovery reads. It would rather not run than run on that.");
+    let (_, _, _, batches) = s.disk.log(LogId::METADATA);
+    let mut rotten = batches[3].to_vec();
+    *rotten.last_mut().expect("a batch has bytes") ^= 1;
+    batches[3] = rotten.into();
+    s.boot(1, 2);
+    s.start();
+    s.says("Or a batch of it is missing.");
+    s.disk.log(LogId::METADATA).3.remove(3);
+    s.boot(1, 3);
+    s.start();
     s.end();
 }
 

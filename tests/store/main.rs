@@ -4,6 +4,7 @@
 
 mod bytes;
 mod crash;
+mod damage;
 mod faults;
 mod model;
 mod play;

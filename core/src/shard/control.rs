@@ -20,7 +20,7 @@ use crate::ids::{BrokerEpoch, Instant, LogId, Offset, Seq, ShardIndex, Ticket};
 use crate::log::{Ballot, Log};
 use crate::machine::{Caller, Cx};
 use crate::quorum::{self, Quorum, Standing};
-use crate::record::{self, Batch, Builder, ControlType};
+use crate::record::{self, Batch, Builder, ControlType, Crc};
 use crate::replica::{Attempt, Replica};
 use crate::wire::{
     AdminRequest, DescribeQuorumNode, DescribeQuorumRequest, LeaderChangeMessage, Malformed, MetadataRecord,
@@ -197,7 +197,7 @@ impl Shard {
         let control = self.control.as_mut().expect("shard 0 has the controller");
         control.loading = None;
         let loaded = match found {
-            Lookup::Batches(bytes) => load(control, &bytes),
+            Lookup::Batches(bytes) => load(control, &bytes, self.config.crc),
             Lookup::Record(_) => Err(Malformed("the answer to another question")),
             Lookup::Failed(reason) => return self.metadata_failed(reason, step),
         };
@@ -413,14 +413,26 @@ impl Shard {
     }
 }
 
-/// Feeds a piece of the log to the machine and queues it for the shards.
-fn load(control: &mut Control, bytes: &Bytes) -> Result<Turn<Controller>, Malformed> {
+/// Feeds a piece of the log to the machine and queues it for the shards. Recovery does not read what is below a
+/// checkpoint: its bytes are believed here only by their checksums, and only if each batch follows the one before it.
+fn load(control: &mut Control, bytes: &Bytes, crc: Crc) -> Result<Turn<Controller>, Malformed> {
     let Some((from, upto)) = control.coordinator.wants() else { return Ok(Turn::default()) };
+    let mut next = from;
     for batch in record::batches(bytes.clone()) {
         let batch = batch.map_err(|_| Malformed("a batch of the metadata log"))?;
+        if !batch.crc_holds(crc) {
+            return Err(Malformed("a batch of the metadata log: the checksum does not match"));
+        }
+        if batch.header.base_offset > next {
+            return Err(Malformed("the metadata log: something is missing"));
+        }
+        next = batch.header.next_offset();
         if batch.header.base_offset >= from && batch.header.base_offset < upto {
             control.unpublished.push_back((batch.header.next_offset(), metadata_records(batch.bytes())?));
         }
+    }
+    if next == from {
+        return Err(Malformed("the metadata log: nothing where there should be more"));
     }
     control.coordinator.loaded(bytes)
 }

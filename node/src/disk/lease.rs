@@ -13,6 +13,7 @@ use super::segment::{Ended, Log, LogRef};
 use crate::host::Disk;
 use bytes::Bytes;
 use klamm_core::ids::{LogId, Offset};
+use klamm_core::record::Header;
 use std::future::Future;
 use std::io;
 
@@ -175,7 +176,10 @@ impl<D: Disk> Logs<D> {
         if log.generation != generation {
             return Ok(Loan::new(0).lease);
         }
-        result?;
+        // What stands before a place that cannot be read can be had all the same.
+        if loan.is_empty() {
+            result?;
+        }
         for (base, end) in &loan.lent {
             let segment = log.segment_mut(*base).expect("segments go only with a new generation");
             segment.sent_upto = segment.sent_upto.max(*end);
@@ -243,13 +247,17 @@ impl<D: Disk> Logs<D> {
             (floor, segment.bytes, next, path(&log.folder, base, LOG))
         };
         let mut scan = Scan::new(self.disk(), file.clone(), floor, bytes, STEP);
-        let first = loop {
-            let Some(header) = scan.header().await.map_err(at(&path))? else { return Ok(None) };
-            if header.last_offset() >= from {
-                break header;
+        let first = match first_batch(&mut scan, from).await {
+            // A floor that is wrong is the index's: it has no checksum.
+            Err(error) if floor > 0 => {
+                tracing::warn!("{path}: {error}: looked for from its beginning, and the index made anew");
+                self.distrust(log, base).await?;
+                scan = Scan::new(self.disk(), file.clone(), 0, bytes, STEP);
+                first_batch(&mut scan, from).await
             }
-            scan.skip(&header);
+            found => found,
         };
+        let Some(first) = first.map_err(at(&path))? else { return Ok(None) };
         let (start, size) = (scan.at, first.size() as u64);
         let fits = size <= loan.room() || loan.is_empty();
         if first.last_offset() >= limit || !fits {
@@ -262,18 +270,36 @@ impl<D: Disk> Logs<D> {
         scan.skip(&first);
         let boundary = log.borrow_mut().segment_mut(base).and_then(|s| s.index.as_ref()?.boundary(most, limit));
         scan.at = scan.at.max(boundary.unwrap_or(0));
-        let mut next = first.next_offset();
+        let (mut end, mut next) = (start + size, first.next_offset());
         // Not a header further than `limit`: a truncation may be cutting there.
         while next < limit {
-            let Some(header) = scan.header().await.map_err(at(&path))? else { break };
-            next = header.base_offset;
-            if header.last_offset() >= limit || scan.at + header.size() as u64 > most {
+            // What stands before a place that cannot be read can be had all the same.
+            let Ok(Some(header)) = scan.header().await else { break };
+            if header.base_offset < next {
                 break;
             }
-            next = header.next_offset();
+            (end, next) = (scan.at, header.base_offset);
+            if header.last_offset() >= limit || end + header.size() as u64 > most {
+                break;
+            }
             scan.skip(&header);
+            (end, next) = (scan.at, header.next_offset());
         }
-        Ok(Some(Span { start, end: scan.at, first: size, next }))
+        Ok(Some(Span { start, end, first: size, next }))
+    }
+
+    /// Has a closed segment's index made anew when it is next needed.
+    async fn distrust(&self, log: &LogRef<D::File>, base: Offset) -> io::Result<()> {
+        let folder = {
+            let mut it = log.borrow_mut();
+            if it.active().base == base {
+                return Ok(());
+            }
+            let Some(segment) = it.segment_mut(base) else { return Ok(()) };
+            segment.index = None;
+            it.folder.clone()
+        };
+        self.remove_files(&folder, base, &[INDEX, TIMEINDEX]).await
     }
 
     /// Sees to it that a segment's index is in memory.
@@ -287,7 +313,7 @@ impl<D: Disk> Logs<D> {
         };
         let index = match self.load_index(&folder, base, bytes, next).await {
             Some(index) => index,
-            None => build_index(self.disk(), file, base, bytes).await.map_err(at(&path(&folder, base, LOG)))?,
+            None => build_index(self.disk(), file, base, bytes).await,
         };
         if let Some(segment) = log.borrow_mut().segment_mut(base) {
             segment.index.get_or_insert(Box::new(index));
@@ -307,12 +333,31 @@ impl<D: Disk> Logs<D> {
     }
 }
 
-async fn build_index<D: Disk>(disk: &D, file: &D::File, base: Offset, bytes: u64) -> io::Result<Index> {
+/// The batch that holds an offset, from where the scan is; `None` at the end.
+///
+/// # Errors
+/// When it is not there where it should be; the disk's own.
+async fn first_batch<D: Disk>(scan: &mut Scan<'_, D>, from: Offset) -> io::Result<Option<Header>> {
+    while let Some(header) = scan.header().await? {
+        if header.base_offset > from {
+            let text = format!("position {}: {from} should be here, and {} is", scan.at, header.base_offset);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        if header.last_offset() >= from {
+            return Ok(Some(header));
+        }
+        scan.skip(&header);
+    }
+    Ok(None)
+}
+
+/// An index of the batches up to the first that cannot be read: what stands before that can be had all the same.
+async fn build_index<D: Disk>(disk: &D, file: &D::File, base: Offset, bytes: u64) -> Index {
     let mut index = Index::new(base);
     let mut scan = Scan::new(disk, file.clone(), 0, bytes, STRIDE);
-    while let Some(header) = scan.header().await? {
+    while let Ok(Some(header)) = scan.header().await {
         index.add(&header, scan.at);
         scan.skip(&header);
     }
-    Ok(index)
+    index
 }

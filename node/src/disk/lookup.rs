@@ -2,7 +2,7 @@
 //!
 //! Compressed records are opened only for an answer that lies among them. Where that cannot be done the answer is exact to
 //! the batch: its first record stands for the one looked for, which is never after what was asked, and the largest
-//! timestamp is its last record's.
+//! timestamp is its last record's. Nothing is said of a batch that does not match its checksum but that.
 
 use super::logs::{Logs, Piece};
 use super::segment::LogRef;
@@ -84,6 +84,9 @@ impl<D: Disk> Logs<D> {
             let mut end = from;
             for batch in batches(self.read(log, from, upto, CHUNK).await?) {
                 let batch = batch.map_err(odd)?;
+                if !batch.crc_holds(self.options().crc) {
+                    return Err(odd(Corrupt("the checksum does not match")));
+                }
                 if right(&batch) {
                     return Ok(Some(batch));
                 }

@@ -26,6 +26,8 @@ pub(super) const UNFINISHED: &str = ".new";
 pub(super) const METADATA: &str = "partition.metadata";
 /// The metadata log's ballot.
 pub(super) const BALLOT: &str = "quorum-ballot";
+/// The topic whose one log is the cluster's own.
+pub(super) const CLUSTER: &str = "__cluster_metadata";
 /// What is known to be durable.
 pub(super) const MARKS: &str = "marks";
 

@@ -12,7 +12,7 @@ use super::at;
 use super::commit::GROUP_BYTES;
 use super::index::Index;
 use super::logs::{Logs, Options};
-use super::names::{self, BALLOT, Folder, INDEX, LOG, MARKS, METADATA, STATE, TIMEINDEX, UNFINISHED, path};
+use super::names::{self, BALLOT, CLUSTER, Folder, INDEX, LOG, MARKS, METADATA, STATE, TIMEINDEX, UNFINISHED, path};
 use super::scan::Scan;
 use super::segment::{Log, Marks, Segment};
 use super::small;
@@ -72,6 +72,10 @@ impl<D: Disk> Logs<D> {
                         }
                         continue;
                     };
+                    // Without its metadata a broker would begin anew, and take every log for a stray one.
+                    if (topic == CLUSTER) != (id == Uuid::METADATA) {
+                        return Err(corrupt(&format!("{name}/{METADATA}"), "damaged: the id of another topic"));
+                    }
                     let log = LogId { topic: id, partition };
                     if ours(&log) {
                         logs.recover_log(log, topic, name).await;

@@ -39,7 +39,12 @@ impl<'a, D: Disk> Scan<'a, D> {
             return Ok(held);
         }
         let left = usize::try_from(self.left()).unwrap_or(usize::MAX);
-        self.held = self.disk.read(&self.file, self.at, len.max(self.chunk).min(left)).await?;
+        let ahead = len.max(self.chunk).min(left);
+        self.held = match self.disk.read(&self.file, self.at, ahead).await {
+            // What cannot be read may be further on.
+            Err(_) if ahead > len => self.disk.read(&self.file, self.at, len).await?,
+            read => read?,
+        };
         self.held_at = self.at;
         Ok(self.held.slice(..len.min(self.held.len())))
     }

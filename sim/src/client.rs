@@ -85,6 +85,20 @@ impl Connection {
         Ok(correlation)
     }
 
+    /// The bytes of a request that is not sent.
+    #[must_use]
+    pub fn frame_of(&self, version: i16, request: &Request) -> Vec<u8> {
+        encode_request(version, self.next, Some("klamm-sim"), request).to_vec()
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// When the connection breaks or stands still.
+    pub async fn blurt(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        in_time(SEND_MS, async { self.writer.write_all(bytes).await.map_err(Lost::from) }).await
+    }
+
     /// The answer to the oldest request. May be cancelled: nothing is lost.
     ///
     /// # Errors

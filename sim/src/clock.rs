@@ -2,7 +2,9 @@
 
 use klamm::host::Clock;
 use klamm_core::ids::{Instant, Now, Timestamp};
+use std::cell::Cell;
 use std::future::Future;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Where every simulation's wall clock starts: 2026-01-01, in milliseconds since 1970.
@@ -23,9 +25,28 @@ pub struct Drift {
 }
 
 /// The clocks of one life of a node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SimClock {
     drift: Drift,
+    steps: Steps,
+}
+
+/// By how much clocks were moved since: whoever keeps this moves them.
+#[derive(Clone, Debug, Default)]
+pub struct Steps(Rc<Cell<(u64, Option<i64>)>>);
+
+impl Steps {
+    /// The machine stood still for so many nanoseconds: every timer is late by up to that.
+    pub fn pause(&self, ns: u64) {
+        let (monotonic, wall) = self.0.get();
+        self.0.set((monotonic + ns, wall));
+    }
+
+    /// Somebody sets the wall clock: from now on it is off by so many milliseconds.
+    pub fn set_wall(&self, ms: i64) {
+        let (monotonic, _) = self.0.get();
+        self.0.set((monotonic, Some(ms)));
+    }
 }
 
 impl SimClock {
@@ -34,9 +55,9 @@ impl SimClock {
     /// # Panics
     /// When they would stand still.
     #[must_use]
-    pub fn new(drift: Drift) -> SimClock {
+    pub fn new(drift: Drift, steps: Steps) -> SimClock {
         assert!(drift.rate > 0, "a clock moves");
-        SimClock { drift }
+        SimClock { drift, steps }
     }
 }
 
@@ -54,13 +75,15 @@ impl Clock for SimClock {
     fn now(&self) -> Now {
         let elapsed = elapsed_ns();
         let counted = u64::try_from(u128::from(elapsed) * u128::from(self.drift.rate) / u128::from(RIGHT));
-        let monotonic = Instant(self.drift.offset_ns.saturating_add(counted.unwrap_or(u64::MAX)));
+        let (paused, wall) = self.steps.0.get();
+        let monotonic = self.drift.offset_ns.saturating_add(counted.unwrap_or(u64::MAX)).saturating_add(paused);
         let elapsed_ms = i64::try_from(elapsed / 1_000_000).expect("below 2^63 when it is below 2^64 / 10^6");
-        Now { monotonic, wall: Timestamp(EPOCH_MS + self.drift.wall_ms + elapsed_ms) }
+        let wall = Timestamp(EPOCH_MS + wall.unwrap_or(self.drift.wall_ms) + elapsed_ms);
+        Now { monotonic: Instant(monotonic), wall }
     }
 
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> {
-        let clock = *self;
+        let clock = self.clone();
         async move {
             loop {
                 let now = clock.now().monotonic;
@@ -75,8 +98,6 @@ impl Clock for SimClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
-    use std::rc::Rc;
 
     fn steps(sim: &mut turmoil::Sim<'_>, count: usize) {
         for _ in 0..count {
@@ -92,7 +113,7 @@ mod tests {
         sim.host("node", move || {
             let seen = seen.clone();
             async move {
-                let clock = SimClock::new(Drift { offset_ns: 5, rate: 2_000_000, wall_ms: 0 });
+                let clock = SimClock::new(Drift { offset_ns: 5, rate: 2_000_000, wall_ms: 0 }, Steps::default());
                 clock.sleep_until(clock.now().monotonic.plus_ms(20)).await;
                 seen.set(elapsed_ns() / 1_000_000);
                 std::future::pending().await
@@ -105,5 +126,30 @@ mod tests {
         sim.bounce("node");
         steps(&mut sim, 15);
         assert_eq!(slept.get(), 35, "25 ms had passed when it came back");
+    }
+
+    #[test]
+    fn a_pause_makes_timers_late_and_a_step_moves_the_wall_clock_alone() {
+        let steps = Steps::default();
+        let moved = steps.clone();
+        let woke = Rc::new(Cell::new(None));
+        let seen = woke.clone();
+        let mut sim = turmoil::Builder::new().tick_duration(Duration::from_millis(1)).build();
+        sim.host("node", move || {
+            let (steps, seen) = (steps.clone(), seen.clone());
+            async move {
+                let clock = SimClock::new(Drift { offset_ns: 0, rate: RIGHT, wall_ms: 0 }, steps);
+                clock.sleep_until(clock.now().monotonic.plus_ms(20)).await;
+                seen.set(Some(clock.now()));
+                std::future::pending().await
+            }
+        });
+        self::steps(&mut sim, 5);
+        moved.pause(1_000_000_000);
+        moved.set_wall(-500);
+        self::steps(&mut sim, 25);
+        let now = woke.get().unwrap();
+        assert_eq!(now.monotonic.0 / 1_000_000, 1_020, "20 ms of its own time, and it was late by a second");
+        assert_eq!(now.wall.0, EPOCH_MS + 20 - 500);
     }
 }

@@ -7,6 +7,7 @@
 //! producer's values stand in the order sent), `dense-offsets`, `stable-reads` (an offset, once read, never reads
 //! otherwise), `end-never-falls` (what was committed when a question was asked is committed when it is answered).
 
+mod losses;
 mod starts;
 mod times;
 mod topics;
@@ -15,6 +16,7 @@ pub use starts::Keeping;
 pub use topics::{Moment, Topic, name_of};
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::report::Violation;
 use starts::Starts;
@@ -58,6 +60,8 @@ struct Send {
     stamp: i64,
     /// It was read.
     seen: bool,
+    /// It was sent so many times more, by one without an id: it may stand there as often.
+    again: u64,
 }
 
 /// All that clients did and saw.
@@ -72,6 +76,10 @@ pub struct History {
     ends: BTreeMap<Partition, i64>,
     ordinals: BTreeMap<(Partition, u64), u64>,
     acked: u64,
+    /// Values that were sent once more, without an id.
+    repeats: BTreeMap<Partition, usize>,
+    /// What may be missing.
+    lost: BTreeMap<Partition, Vec<Range<i64>>>,
     starts: Starts,
     topics: Topics,
 }
@@ -86,10 +94,22 @@ impl History {
             let bytes = if n == 0 { batch.bytes } else { 0 };
             let outcome = Outcome::Maybe;
             let Sent { time, stamp, .. } = batch;
-            let send = Send { producer, ordinal: *ordinal, outcome, bytes, time, stamp, seen: false };
+            let send = Send { producer, ordinal: *ordinal, outcome, bytes, time, stamp, seen: false, again: 0 };
             let before = sends.insert(*value, send);
             assert!(before.is_none(), "the workload sends {value} twice");
         }
+    }
+
+    /// A producer without an id sends a batch once more: it may stand there once more.
+    pub fn sent_again(&mut self, partition: &Partition, values: &[u64], bytes: u32) {
+        let mut sends = self.sends.get_mut(partition);
+        for (n, value) in values.iter().enumerate() {
+            if let Some(send) = sends.as_mut().and_then(|sends| sends.get_mut(value)) {
+                send.again += 1;
+                send.bytes += if n == 0 { bytes } else { 0 };
+            }
+        }
+        *self.repeats.entry(partition.clone()).or_default() += values.len();
     }
 
     /// It was acknowledged at an offset.
@@ -100,6 +120,10 @@ impl History {
         let send =
             self.sends.get_mut(partition).and_then(|s| s.get_mut(&value)).expect("only what was sent is acknowledged");
         match send.outcome {
+            // Everybody who reads there from now on must find it.
+            Outcome::Acked(other) if other != offset && send.again > 0 => {
+                return self.read(partition, offset, value);
+            }
             Outcome::Acked(other) if other != offset => {
                 return Err(violation(
                     "idempotent",
@@ -157,7 +181,7 @@ impl History {
         let send = self.sends.get_mut(partition).and_then(|s| s.get_mut(&value));
         let outcome = send.map(|send| {
             send.seen = true;
-            send.outcome
+            (send.outcome, send.again > 0)
         });
         match outcome {
             None => Err(violation(
@@ -166,19 +190,19 @@ impl History {
                 format!("offset {offset} reads as {value}"),
                 "nobody sent that there".into(),
             )),
-            Some(Outcome::Refused) => Err(violation(
+            Some((Outcome::Refused, _)) => Err(violation(
                 "no-phantom",
                 partition,
                 format!("offset {offset} reads as {value}"),
                 "it was refused".into(),
             )),
-            Some(Outcome::Acked(at)) if at != offset => Err(violation(
+            Some((Outcome::Acked(at), false)) if at != offset => Err(violation(
                 "idempotent",
                 partition,
                 format!("value {value} was acknowledged at {at}"),
                 format!("offset {offset} reads as it"),
             )),
-            Some(Outcome::Acked(_) | Outcome::Maybe) => self.place(partition, offset, value),
+            Some((Outcome::Acked(_) | Outcome::Maybe, _)) => self.place(partition, offset, value),
         }
     }
 
@@ -201,7 +225,8 @@ impl History {
                 format!("its answer says {end}"),
             ));
         }
-        let sent = self.sends.get(partition).map_or(0, BTreeMap::len);
+        let again = self.repeats.get(partition).copied().unwrap_or_default();
+        let sent = self.sends.get(partition).map_or(0, BTreeMap::len) + again;
         if usize::try_from(end).is_ok_and(|end| end > sent) {
             return Err(violation(
                 "no-phantom",
@@ -234,7 +259,13 @@ impl History {
     /// When that contradicts what clients saw before.
     pub fn finally(&mut self, partition: &Partition, start: i64, log: &[(i64, u64)]) -> Result<(), Violation> {
         self.starts(partition, self.start(partition), start)?;
-        for (next, (offset, value)) in (start..).zip(log) {
+        let mut next = start;
+        for (offset, value) in log {
+            while next < *offset
+                && let Some(end) = self.is_lost(partition, next)
+            {
+                next = end.min(*offset);
+            }
             if next != *offset {
                 return Err(violation(
                     "dense-offsets",
@@ -244,6 +275,7 @@ impl History {
                 ));
             }
             self.read(partition, *offset, *value)?;
+            next += 1;
         }
         let end: BTreeMap<i64, u64> = log.iter().copied().collect();
         for (offset, value) in self.reads.get(partition).into_iter().flat_map(|reads| reads.range(start..)) {
@@ -277,7 +309,7 @@ impl History {
 fn in_order(partition: &Partition, sends: &BTreeMap<u64, Send>, log: &[(i64, u64)]) -> Result<(), Violation> {
     let mut last: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
     for (offset, value) in log {
-        let Some(send) = sends.get(value) else { continue };
+        let Some(send) = sends.get(value).filter(|send| send.again == 0) else { continue };
         if let Some((ordinal, earlier)) = last.insert(send.producer, (send.ordinal, *value))
             && ordinal >= send.ordinal
         {
@@ -345,6 +377,20 @@ mod tests {
         assert_eq!(h.ends(&at(), 0, 3), Ok(()));
         assert_eq!(h.ends(&at(), 3, 2).unwrap_err().property, "end-never-falls");
         assert_eq!(h.ends(&at(), 3, 4).unwrap_err().property, "no-phantom");
+    }
+
+    #[test]
+    fn what_is_sent_twice_without_an_id_may_stand_twice() {
+        let mut h = three();
+        let twice = [(0, 1), (1, 2), (2, 1), (3, 2)];
+        assert_eq!(h.clone().finally(&at(), 0, &twice).unwrap_err().property, "idempotent");
+        h.sent_again(&at(), &[1, 2], 1);
+        assert_eq!(h.clone().finally(&at(), 0, &twice), Ok(()));
+        assert_eq!(h.clone().finally(&at(), 0, &twice[..2]), Ok(()), "and may not");
+        assert_eq!(h.ends(&at(), 0, 5), Ok(()));
+        assert_eq!(h.ends(&at(), 0, 6).unwrap_err().property, "no-phantom");
+        assert_eq!(h.acked(&at(), 1, 2), Ok(()));
+        assert_eq!(h.finally(&at(), 0, &twice[..2]).unwrap_err().property, "stable-reads", "acknowledged, and lost");
     }
 
     #[test]

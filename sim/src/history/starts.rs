@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{History, Outcome, Partition, violation};
+use super::{History, Outcome, Partition, Send, violation};
 use crate::report::Violation;
 
 /// How long and how much a topic keeps.
@@ -66,6 +66,13 @@ pub(super) struct Starts {
 impl Default for Starts {
     fn default() -> Starts {
         Starts { of: BTreeMap::new(), kept: BTreeMap::new(), wall: i64::MIN }
+    }
+}
+
+impl Starts {
+    /// The broker's clock does not go back with its files.
+    pub(super) fn shows_at_least(&mut self, other: &Starts) {
+        self.wall = self.wall.max(other.wall);
     }
 }
 
@@ -256,13 +263,14 @@ impl History {
     /// Everything below has so many bytes behind it, at most.
     fn surplus_below(&self, partition: &Partition, bytes: u64) -> i64 {
         let (Some(placed), Some(sends)) = (self.placed.get(partition), self.sends.get(partition)) else { return 0 };
-        let anywhere = sends.values().filter(|send| send.outcome == Outcome::Maybe && !send.seen);
-        let mut behind: u64 = anywhere.map(|send| u64::from(send.bytes)).sum();
+        // What was sent more than once may stand further on than where it is known to.
+        let roams = |send: &&Send| send.again > 0 || (send.outcome == Outcome::Maybe && !send.seen);
+        let mut behind: u64 = sends.values().filter(roams).map(|send| u64::from(send.bytes)).sum();
         for (offset, value) in placed.iter().rev() {
             if behind >= bytes {
                 return offset + 1;
             }
-            behind += sends.get(value).map_or(0, |send| u64::from(send.bytes));
+            behind += sends.get(value).filter(|send| send.again == 0).map_or(0, |send| u64::from(send.bytes));
         }
         0
     }
@@ -271,7 +279,8 @@ impl History {
     #[must_use]
     pub fn bytes_from(&self, partition: &Partition, start: i64) -> u64 {
         let (Some(placed), Some(sends)) = (self.placed.get(partition), self.sends.get(partition)) else { return 0 };
-        placed.range(start..).filter_map(|(_, value)| sends.get(value)).map(|send| u64::from(send.bytes)).sum()
+        let stands = placed.range(start..).filter_map(|(_, value)| sends.get(value));
+        stands.map(|send| u64::from(send.bytes) / (send.again + 1)).sum()
     }
 }
 
@@ -344,6 +353,17 @@ mod tests {
         h.sent(&at(), 1, &[77], Sent { bytes: 100, time: 0, stamp: 0 });
         assert_eq!(h.starts(&at(), 7, 8), Ok(()), "what was sent may stand behind it");
         assert_eq!(h.bytes_from(&at(), 8), 200);
+    }
+
+    #[test]
+    fn what_was_said_twice_may_stand_behind_all() {
+        let mut h = ten();
+        h.keeping("t", Keeping { ms: None, bytes: Some(400) });
+        assert_eq!(broken(h.clone().starts(&at(), 0, 7)), "kept-as-promised");
+        let second = *h.placed[&at()].get(&1).unwrap();
+        h.sent_again(&at(), &[second], 100);
+        assert_eq!(h.bytes_from(&at(), 1), 900, "it stands there once, for certain");
+        assert_eq!(h.starts(&at(), 0, 7), Ok(()), "three, and the second one at most twice");
     }
 
     #[test]

@@ -5,14 +5,14 @@ use super::ledger::Ledger;
 use super::parameters::{Parameters, pick};
 use super::trace::Trace;
 use crate::client::BROKER;
-use crate::clock::{SimClock, elapsed_ns};
+use crate::clock::{SimClock, Steps, elapsed_ns};
 use crate::disk::{Device, SimFile};
 use crate::net::{self, PORT, SimNet};
 use crate::report::Violation;
 use klamm::disk::logs::Options;
 use klamm::host::{Limits, Mesh, Node, Observer};
 use klamm_core::effect::{Call, Config, Effect, Input, Range};
-use klamm_core::ids::{BrokerId, Now, ShardIndex, Uuid};
+use klamm_core::ids::{BrokerId, LogId, Now, ShardIndex, Uuid};
 use klamm_core::record::Header;
 use klamm_core::rng::{self, Rng};
 use klamm_core::wire::{Request, Response};
@@ -51,7 +51,9 @@ pub(super) struct Site {
     /// Why the present life has ended by itself.
     pub(super) failed: RefCell<Option<String>>,
     /// Logs that the present life refused at its start, and why.
-    pub(super) refused: RefCell<Vec<String>>,
+    pub(super) refused: RefCell<Vec<(LogId, String)>>,
+    /// Moves the present life's clocks.
+    pub(super) steps: RefCell<Steps>,
     /// Batches of idempotent producers that were appended in any life.
     appended: RefCell<BTreeSet<(i64, i16, i32, u32)>>,
 }
@@ -69,6 +71,7 @@ impl Site {
             stops: RefCell::default(),
             failed: RefCell::default(),
             refused: RefCell::default(),
+            steps: RefCell::default(),
             appended: RefCell::default(),
         })
     }
@@ -118,7 +121,8 @@ impl Site {
     }
 
     fn start(self: Rc<Site>, shards: u16, nets: Vec<SimNet>, rng: &mut Rng) -> JoinSet<io::Result<()>> {
-        let clock = SimClock::new(self.parameters.drift(rng));
+        self.steps.take();
+        let clock = SimClock::new(self.parameters.drift(rng), self.steps.borrow().clone());
         let incarnation = Uuid::from_halves(rng.draw() | 1, rng.draw());
         let seed = rng.draw();
         let now: Rc<dyn Fn() -> u64> = Rc::new(elapsed_ns);
@@ -134,7 +138,7 @@ impl Site {
             let node = Node {
                 net,
                 disk: disk.clone(),
-                clock,
+                clock: clock.clone(),
                 config: self.config(shard, shards, incarnation, seed),
                 options: self.options(),
                 limits: limits.clone(),
@@ -204,13 +208,13 @@ impl Site {
 
     /// Counts the states that a campaign must reach.
     fn look(&self, input: &Input, effects: &[Effect]) {
-        if let Input::Recovered { name, found, .. } = input {
+        if let Input::Recovered { log, name, found } = input {
             match found {
                 Ok(found) if found.torn_bytes > 0 => self.ledger.count("torn tails cut", 1),
                 Ok(_) => {}
                 Err(why) => {
                     self.ledger.count("logs refused", 1);
-                    self.refused.borrow_mut().push(format!("{name}: {why}"));
+                    self.refused.borrow_mut().push((*log, format!("{name}: {why}")));
                 }
             }
         }

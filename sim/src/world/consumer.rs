@@ -128,6 +128,20 @@ async fn jump(connection: &mut Connection, ledger: &Ledger, cursor: &mut Cursor,
     Ok(())
 }
 
+/// Whether a partition can be asked for an offset: an error's code.
+pub(super) async fn code_of(connection: &mut Connection, cursor: &Cursor, timestamp: i64) -> Result<i16, Lost> {
+    let partition = ListOffsetsPartition { partition_index: cursor.at.1, timestamp, current_leader_epoch: -1 };
+    let topic = ListOffsetsTopic { name: name_of(&cursor.at.0).to_owned(), partitions: vec![partition] };
+    let request = ListOffsetsRequest { topics: vec![topic], ..ListOffsetsRequest::default() };
+    match connection.ask(5, request, ANSWER_MS).await? {
+        Response::ListOffsets(response) => {
+            let part = response.topics.first().and_then(|topic| topic.partitions.first());
+            part.map(|part| part.error_code).ok_or_else(|| Lost::Nonsense("ListOffsets without an answer".to_owned()))
+        }
+        other => Err(Lost::Nonsense(format!("{:?} to ListOffsets", other.key()))),
+    }
+}
+
 /// Where a partition starts or ends; `None` when the broker does not say.
 pub(super) async fn listed(
     connection: &mut Connection,

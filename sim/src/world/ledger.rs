@@ -1,13 +1,15 @@
 //! What the clients of a run share: what they saw, what is broken, and which part of the run it is.
 
+use crate::atlas::Lost as Records;
 use crate::client::{Lost, values};
 use crate::history::{self, History, Partition};
 use crate::report::Violation;
 use bytes::Bytes;
-use klamm_core::ids::Uuid;
+use klamm_core::ids::{LogId, Uuid};
 use klamm_core::rng;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// The parts of a run, in order.
@@ -21,6 +23,26 @@ pub(super) enum Phase {
     Audit,
     /// Over.
     Done,
+}
+
+/// What is to be inspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Inspection {
+    /// Nothing.
+    None,
+    /// All partitions, by what may be lost.
+    Whole,
+    /// That nothing is there.
+    Empty,
+}
+
+/// What a log's files came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Declared {
+    /// What may be lost.
+    pub(super) lost: Vec<Records>,
+    /// Clients knew of something that was below the mark.
+    pub(super) known: bool,
 }
 
 /// A topic that the broker acknowledged.
@@ -41,6 +63,15 @@ pub(super) struct Ledger {
     /// Whether the topics of the beginning are there.
     pub(super) ready: Cell<bool>,
     pub(super) phase: Cell<Phase>,
+    /// Losses are declared: the broker may refuse what was harmed.
+    pub(super) declared: Cell<bool>,
+    /// Logs that were harmed, and the broker itself.
+    pub(super) harmed: RefCell<BTreeMap<LogId, Declared>>,
+    pub(super) broker_harmed: Cell<bool>,
+    /// What the next start may lose.
+    pub(super) at_stake: RefCell<Vec<(Partition, Range<i64>, bool)>>,
+    /// What somebody wants inspected.
+    pub(super) inspection: Cell<Inspection>,
     /// Clients whose work is not ended.
     pub(super) busy: Cell<u32>,
     /// The last thing that the audit waits for.
@@ -58,6 +89,11 @@ impl Ledger {
             counters: RefCell::default(),
             ready: Cell::new(false),
             phase: Cell::new(Phase::Work),
+            declared: Cell::new(false),
+            harmed: RefCell::default(),
+            broker_harmed: Cell::new(false),
+            at_stake: RefCell::default(),
+            inspection: Cell::new(Inspection::None),
             busy: Cell::new(0),
             waits_for: RefCell::default(),
             numbers: Cell::new(0),

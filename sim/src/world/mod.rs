@@ -9,7 +9,10 @@ mod audit;
 mod broker;
 mod consumer;
 mod hired;
+mod hostile;
+mod inspector;
 mod ledger;
+mod loss;
 mod nemesis;
 mod parameters;
 mod producer;
@@ -74,6 +77,29 @@ pub const SOMETIMES: &[&str] = &[
     "duplicates recognised",
     "fetches over two shards",
     "fetches in a session",
+    "answers read late",
+    "batches said again without an id",
+    "brokers that refuse",
+    "bytes rotten",
+    "damage seen by clients",
+    "disks wiped",
+    "evictions of what was never written",
+    "folders lost",
+    "frames cut off",
+    "harm refused",
+    "harm to what is made anew",
+    "logs reported",
+    "old copies",
+    "pauses",
+    "pipelines longer than a window",
+    "pipelines out of order",
+    "sectors unreadable",
+    "sequences refused",
+    "stalls",
+    "steps of the wall clock",
+    "writes astray",
+    "writes to a full disk",
+    "zombies",
 ];
 
 struct World {
@@ -169,6 +195,7 @@ impl World {
         if !self.steps_until(AUDIT_MS, false, |ledger, _| ledger.phase.get() == Phase::Done)? {
             return Err(Verdict::Stuck(format!("the audit waits for {}", self.ledger.waits_for.borrow())));
         }
+        self.losses()?;
         Ok(acknowledged)
     }
 
@@ -200,11 +227,12 @@ impl World {
             Some(Verdict::Unsafe(Violation { property, fact, contradiction }))
         };
         if self.ledger.phase.get() != Phase::Work {
-            let refused = self.site.refused.borrow();
-            if !refused.is_empty() {
-                return broken("nothing-refused", format!("recovery refuses {}", refused.join("; ")));
+            let (refused, harmed) = (self.site.refused.borrow(), self.ledger.harmed.borrow());
+            let broker = self.ledger.broker_harmed.get();
+            if let Some((_, why)) = refused.iter().find(|(log, _)| !broker && !harmed.contains_key(log)) {
+                return broken("nothing-refused", format!("recovery refuses {why}"));
             }
-            if let Some(why) = &*self.site.failed.borrow() {
+            if let Some(why) = self.site.failed.borrow().as_ref().filter(|_| !self.ledger.declared.get()) {
                 return broken("stays-up", format!("the broker ends: {why}"));
             }
         }
@@ -235,6 +263,9 @@ impl World {
         counters.insert("disk operations", counts.ops);
         counters.insert("sync errors", counts.sync_errors.effective);
         counters.insert("write errors", counts.write_errors.effective);
+        counters.insert("stalls", counts.stalls);
+        counters.insert("writes to a full disk", counts.full);
+        counters.insert("reads and writes of unreadable sectors", counts.unreadable);
         counters.insert("sectors lost", counts.sectors_lost);
         counters.insert("names lost", counts.names_lost);
         let (engine, seed, simulated_ns) = (Engine::World, self.seed, self.now());
@@ -257,9 +288,13 @@ fn begin(ledger: &Rc<Ledger>, parameters: &Rc<Parameters>, seed: u64) {
         let owner = Owner::new(seed_of("owner", number), u64::from(number), 40 * MS, vec![300, 2_000, 1 << 20]);
         employ(ledger, hired::work(ledger.clone(), owner, seed_of("owner's connections", number)));
     }
+    for number in 0..parameters.more.hostile {
+        employ(ledger, hostile::annoy(ledger.clone(), parameters.clone(), seed_of("hostile", number)));
+    }
     for number in 0..parameters.consumers {
         employ(ledger, consumer::consume(ledger.clone(), seed_of("consumer", number)));
     }
+    spawn_local(inspector::inspect(ledger.clone(), seed_of("inspector", 0)));
     spawn_local(audit::audit(ledger.clone(), parameters.clone(), seed_of("audit", 0)));
 }
 

@@ -5,8 +5,10 @@
 use super::broker::{Site, State};
 use super::ledger::Ledger;
 use super::parameters::{MS, Parameters, pick};
+use crate::atlas::{Atlas, Loss};
 use crate::client::BROKER;
-use crate::disk::Crash;
+use crate::disk::{Crash, Harm, Image};
+use crate::history::History;
 use klamm_core::rng::Rng;
 use std::rc::Rc;
 use turmoil::Sim;
@@ -40,6 +42,12 @@ pub(super) struct Nemesis {
     /// Starts until the next lull.
     storm: u64,
     lull: Option<Lull>,
+    /// Draws what befalls the disk's content and the clocks: apart from all else, and when that is due.
+    own: Rng,
+    harm_at: u64,
+    /// When a copy of the disk is made; and that, with what clients knew then.
+    copies_at: u64,
+    pub(super) copy: Option<(Box<Image>, Box<History>)>,
 }
 
 /// Nothing goes wrong for a while.
@@ -52,12 +60,35 @@ struct Lull {
 
 impl Nemesis {
     pub(super) fn new(rng: Rng, parameters: Rc<Parameters>, site: Rc<Site>, ledger: Rc<Ledger>) -> Nemesis {
-        Nemesis { rng, parameters, site, ledger, next: 0, down: None, links: Links::Fine, storm: 1, lull: None }
+        Nemesis {
+            own: Rng::new(rng.clone().draw() ^ 1),
+            harm_at: u64::MAX,
+            rng,
+            parameters,
+            site,
+            ledger,
+            next: 0,
+            down: None,
+            links: Links::Fine,
+            storm: 1,
+            lull: None,
+            copies_at: u64::MAX,
+            copy: None,
+        }
     }
 
     /// Does what is due.
     pub(super) fn act(&mut self, sim: &mut Sim<'_>, now: u64) {
         self.mend_links(sim, now, false);
+        if self.copies_at <= now {
+            self.copies_at = u64::MAX;
+            let image = self.site.device.disk().image(now);
+            self.copy = Some((Box::new(image), Box::new(self.ledger.history.borrow().clone())));
+        }
+        if self.harm_at <= now {
+            self.harm_at = now + self.own.below(2 * self.parameters.more.harm_ms * MS);
+            self.befall(now);
+        }
         match self.down {
             Some(until) if until <= now => self.start(sim, now),
             Some(_) => {}
@@ -72,10 +103,25 @@ impl Nemesis {
     pub(super) fn begin(&mut self, now: u64) {
         self.next = now + self.apart();
         self.ail();
+        self.harm_at = now;
+        self.copies_at = now + self.rng.clone().below(self.parameters.work_ms * MS);
+    }
+
+    /// Ends the process at once, or the machine, with a disk that is well from then on.
+    pub(super) fn stop_dead(&mut self, sim: &mut Sim<'_>, now: u64, crash: Crash) {
+        self.crash(sim, now, crash);
+        self.site.device.disk().set_parameters(self.parameters.disk.clone());
+    }
+
+    /// Starts it again, and nothing else.
+    pub(super) fn start_well(&mut self, sim: &mut Sim<'_>, now: u64) {
+        self.start(sim, now);
+        self.site.device.disk().set_parameters(self.parameters.disk.clone());
     }
 
     /// Ends all faults with a last crash, after which everything must work.
     pub(super) fn heal(&mut self, sim: &mut Sim<'_>, now: u64) {
+        self.harm_at = u64::MAX;
         self.mend_links(sim, now, true);
         if self.down.is_none() {
             let crash = pick(&mut self.rng, &[Crash::Kill, Crash::PowerLoss, Crash::PowerLoss]);
@@ -105,8 +151,68 @@ impl Nemesis {
 
     /// The disk falls ill, or gets well.
     fn ail(&mut self) {
-        let parameters = if self.rng.one_in(2) { self.parameters.disk.clone() } else { self.parameters.ill_disk() };
-        self.site.device.disk().set_parameters(parameters);
+        let mut parameters = if self.rng.one_in(2) { self.parameters.disk.clone() } else { self.parameters.ill_disk() };
+        let mut disk = self.site.device.disk();
+        // Full, or nearly, until it is well again or retention has made room.
+        parameters.capacity = self.parameters.more.room.filter(|_| self.own.one_in(4)).map(|room| disk.used() + room);
+        disk.set_parameters(parameters);
+    }
+
+    /// Something befalls what the disk holds, or the clocks: nothing that any record is lost by.
+    fn befall(&mut self, now: u64) {
+        let more = self.parameters.more;
+        match self.own.below(8) {
+            0 | 1 if more.evicts => {
+                let seed = self.own.draw();
+                let evicted = self.site.device.disk().harm(Harm::Evict { seed });
+                self.ledger.count("evictions of what was never written", u64::from(evicted));
+            }
+            2..=4 if more.rots => self.spoil(now),
+            5 if more.pause_ms > 0 && self.own.one_in(4) && self.down.is_none() => {
+                let ms = 1 + self.own.below(more.pause_ms);
+                self.event(now, &format!("stood still for {ms} ms"));
+                self.ledger.count("pauses", 1);
+                self.site.steps.borrow().pause(ms * MS);
+            }
+            6 if more.steps && self.own.one_in(4) && self.down.is_none() => {
+                let ms = self.own.below(7_200_000) as i64 - 3_600_000;
+                self.event(now, &format!("the wall clock is set, {ms} ms off"));
+                self.ledger.count("steps of the wall clock", 1);
+                self.site.steps.borrow().set_wall(ms);
+            }
+            _ => {}
+        }
+    }
+
+    /// A byte rots, or its sector cannot be read, if nothing is lost by that.
+    fn spoil(&mut self, now: u64) {
+        let files = self.site.device.disk().list_all();
+        // Mostly where it may be done: else nearly all of them would be refused.
+        let any = self.own.one_in(4);
+        let fair = |(path, len): &(String, u64)| *len > 0 && (any || path.ends_with(".index"));
+        let files: Vec<_> = files.into_iter().filter(fair).filter(|(path, _)| !path.ends_with(".timeindex")).collect();
+        if files.is_empty() {
+            return;
+        }
+        let (path, len) = pick(&mut self.own, &files);
+        let at = self.own.below(len);
+        let sector = self.parameters.disk.sector as u64;
+        let start = at - at % sector;
+        let (bytes, harm) = match self.own.one_in(3) {
+            true => (start..start + sector, Harm::Unreadable { path: path.clone(), at }),
+            false => (at..at + 1, Harm::Rot { path: path.clone(), at, bits: 1 << self.own.below(8) }),
+        };
+        self.ledger.count("harm drawn", 1);
+        let atlas = Atlas::of(&self.site.device.disk());
+        let rots = matches!(harm, Harm::Rot { .. });
+        let loss = if rots { atlas.loss(&path, bytes) } else { atlas.loss_unread(&path, bytes) };
+        if loss != Loss::Nothing {
+            return self.ledger.count("harm refused", 1);
+        }
+        self.event(now, &format!("{harm:?}"));
+        let applied = self.site.device.disk().harm(harm);
+        self.ledger.count("harm applied", 1);
+        self.ledger.count("harm to what is made anew", u64::from(applied));
     }
 
     fn start(&mut self, sim: &mut Sim<'_>, now: u64) {

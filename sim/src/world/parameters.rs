@@ -56,6 +56,29 @@ pub(super) struct Parameters {
     pub(super) faults: Faults,
     /// Whether the broker's clocks are wrong.
     pub(super) drifts: bool,
+    /// What else goes wrong; drawn after everything else, so that it moves no other draw.
+    pub(super) more: More,
+}
+
+/// Faults of the disk and the clocks beside those of [`Faults`]; 0 and `false` are never.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct More {
+    /// Operations that stand still while the disk is ill, in a million, and for how long at most.
+    pub(super) stalls: u64,
+    pub(super) stall_ms: u64,
+    /// Bytes that an ill disk has room for.
+    pub(super) room: Option<u64>,
+    /// Milliseconds between two things that befall what the disk holds, on average.
+    pub(super) harm_ms: u64,
+    /// Pages leave the cache.
+    pub(super) evicts: bool,
+    /// What can be made anew rots, or cannot be read.
+    pub(super) rots: bool,
+    /// The broker's machine stands still, so long at most; and its wall clock is set.
+    pub(super) pause_ms: u64,
+    pub(super) steps: bool,
+    /// Clients that do mischief.
+    pub(super) hostile: u32,
 }
 
 /// How often each fault is chosen when one is due; 0 is never.
@@ -114,6 +137,7 @@ impl Parameters {
             work_ms: 1_500 + rng.below(2_500),
             faults: Faults::draw(rng),
             drifts,
+            more: More::draw(rng, drifts),
         }
     }
 
@@ -125,7 +149,8 @@ impl Parameters {
     /// The disk while it is ill.
     pub(super) fn ill_disk(&self) -> disk::Parameters {
         let (sync_errors, write_errors) = (self.sync_errors, self.write_errors);
-        disk::Parameters { sync_errors, write_errors, ..self.disk.clone() }
+        let More { stalls, stall_ms, .. } = self.more;
+        disk::Parameters { sync_errors, write_errors, stalls, stall_ns: 0..=stall_ms * MS, ..self.disk.clone() }
     }
 
     /// The clocks of one life: up to 10 % fast or slow, and off by up to an hour either way.
@@ -137,6 +162,22 @@ impl Parameters {
             offset_ns: rng.below(1 << 40),
             rate: RIGHT - RIGHT / 10 + rng.below(RIGHT / 5),
             wall_ms: rng.below(7_200_000) as i64 - 3_600_000,
+        }
+    }
+}
+
+impl More {
+    fn draw(rng: &mut Rng, drifts: bool) -> More {
+        More {
+            stalls: pick(rng, &[0, 0, 2_000, 20_000]),
+            stall_ms: pick(rng, &[30, 700, 2_000]),
+            room: pick(rng, &[None, None, Some(0), Some(500), Some(20_000)]),
+            harm_ms: pick(rng, &[10, 60, 300]),
+            evicts: rng.one_in(2),
+            rots: rng.one_in(2),
+            pause_ms: pick(rng, &[0, 0, 50, 4_000, 60_000]),
+            steps: drifts && rng.one_in(2),
+            hostile: pick(rng, &[0, 0, 1, 1, 2]),
         }
     }
 }

@@ -1,0 +1,166 @@
+//! What a run declares as lost: records that were durable in one place, and that place came to harm.
+//!
+//! Excused is what the atlas named before the harm was done, and nothing else: at those offsets what was acknowledged or
+//! read need not be there any more, and something else may come to stand there. Properties: `not-cut-silently` (what was
+//! known to be durable is missing only where the broker says so), and beyond the excuse all of the history's own.
+
+use std::ops::Range;
+
+use super::{History, Outcome, Partition, violation};
+use crate::report::Violation;
+
+impl History {
+    /// Whether anything is known to stand at some offsets, from the log's start on.
+    #[must_use]
+    pub fn knows(&self, partition: &Partition, offsets: &Range<i64>) -> bool {
+        let from = offsets.start.max(self.start(partition));
+        let placed = self.placed.get(partition);
+        from < offsets.end && placed.is_some_and(|placed| placed.range(from..offsets.end).next().is_some())
+    }
+
+    /// What stands at some offsets may be lost from now on.
+    pub fn may_lose(&mut self, partition: &Partition, offsets: &Range<i64>) {
+        for map in [self.reads.get_mut(partition), self.placed.get_mut(partition)].into_iter().flatten() {
+            map.retain(|offset, _| !offsets.contains(offset));
+        }
+        for send in self.sends.get_mut(partition).into_iter().flat_map(|sends| sends.values_mut()) {
+            if matches!(send.outcome, Outcome::Acked(at) if offsets.contains(&at)) {
+                send.outcome = Outcome::Maybe;
+            }
+        }
+        if let Some(end) = self.ends.get_mut(partition).filter(|end| **end <= offsets.end) {
+            *end = offsets.start.min(*end);
+        }
+        let lost = self.lost.entry(partition.clone()).or_default();
+        if !lost.contains(offsets) {
+            lost.push(offsets.clone());
+        }
+    }
+
+    /// What may be missing with an offset is, for now.
+    pub fn is_missed(&mut self, partition: &Partition, offset: i64) {
+        let lost = self.lost.get(partition).into_iter().flatten();
+        let hit: Vec<Range<i64>> = lost.filter(|range| range.contains(&offset)).cloned().collect();
+        hit.iter().for_each(|range| self.may_lose(partition, range));
+    }
+
+    /// What was to be lost of some offsets is: what comes to stand there from now on is to stay.
+    pub fn is_settled(&mut self, partition: &Partition, offsets: &Range<i64>) {
+        if let Some(lost) = self.lost.get_mut(partition) {
+            lost.retain(|range| range != offsets);
+        }
+    }
+
+    /// Whether an offset may be missing; gives where what may be missing with it ends.
+    #[must_use]
+    pub fn is_lost(&self, partition: &Partition, offset: i64) -> Option<i64> {
+        let lost = self.lost.get(partition).into_iter().flatten();
+        lost.filter(|range| range.contains(&offset)).map(|range| range.end).max()
+    }
+
+    /// A log that lost records below its mark is served as if it had not. `end` is where it ends now.
+    ///
+    /// # Errors
+    /// When it ends where they stood.
+    pub fn goes_on(&self, partition: &Partition, lost: &Range<i64>, end: i64) -> Result<(), Violation> {
+        if end > lost.start {
+            return Ok(());
+        }
+        Err(violation(
+            "not-cut-silently",
+            partition,
+            format!("what stood from {} on was acknowledged, and known to be on the device", lost.start),
+            format!("it is served without a word, and ends at {end}"),
+        ))
+    }
+
+    /// The broker's files are those of an earlier moment: what clients saw since then counts no more, what they sent since
+    /// then may still be on its way.
+    #[must_use]
+    pub fn back_at(&self, then: &History) -> History {
+        let mut back = then.clone();
+        for (partition, sends) in &self.sends {
+            let known = back.sends.entry(partition.clone()).or_default();
+            for (value, send) in sends {
+                let sent = || super::Send { outcome: Outcome::Maybe, seen: false, ..send.clone() };
+                let known = known.entry(*value).or_insert_with(sent);
+                (known.again, known.bytes) = (send.again, send.bytes);
+            }
+        }
+        back.ordinals.clone_from(&self.ordinals);
+        back.repeats.clone_from(&self.repeats);
+        back.starts.shows_at_least(&self.starts);
+        back
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Sent;
+
+    fn at() -> Partition {
+        ("t".into(), 0)
+    }
+
+    fn five() -> History {
+        let mut h = History::default();
+        h.sent(&at(), 9, &[1, 2, 3, 4, 5], Sent { bytes: 1, time: 0, stamp: 0 });
+        for n in 0..5 {
+            h.acked(&at(), n + 1, n as i64).unwrap();
+        }
+        h.ends(&at(), 0, 5).unwrap();
+        h
+    }
+
+    #[test]
+    fn only_what_was_declared_may_be_missing() {
+        let mut h = five();
+        h.may_lose(&at(), &(2..3));
+        let whole = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)];
+        assert_eq!(h.clone().finally(&at(), 0, &whole), Ok(()));
+        assert_eq!(h.clone().finally(&at(), 0, &[(0, 1), (1, 2), (3, 4), (4, 5)]), Ok(()));
+        let property = |log: &[(i64, u64)]| h.clone().finally(&at(), 0, log).unwrap_err().property;
+        assert_eq!(property(&[(0, 1), (1, 2), (4, 5)]), "dense-offsets", "one more is missing");
+        assert_eq!(property(&[(0, 1), (1, 2)]), "acked-not-lost", "and all behind it");
+        assert_eq!(property(&[(0, 1), (1, 2), (2, 9), (3, 4), (4, 5)]), "no-phantom", "something else in its place");
+        assert_eq!((h.is_lost(&at(), 2), h.is_lost(&at(), 3), h.end(&at())), (Some(3), None, 5));
+    }
+
+    #[test]
+    fn a_cut_may_be_written_over() {
+        let mut h = five();
+        h.may_lose(&at(), &(3..i64::MAX));
+        assert_eq!(h.end(&at()), 3);
+        h.sent(&at(), 7, &[6], Sent { bytes: 1, time: 0, stamp: 0 });
+        h.acked(&at(), 6, 3).unwrap();
+        assert_eq!(h.clone().finally(&at(), 0, &[(0, 1), (1, 2), (2, 3), (3, 6)]), Ok(()));
+        assert_eq!(h.clone().finally(&at(), 0, &[(0, 1), (1, 2), (2, 3)]).unwrap_err().property, "acked-not-lost");
+        h.sent(&at(), 7, &[7], Sent { bytes: 1, time: 0, stamp: 0 });
+        let gap = [(0, 1), (1, 2), (2, 3), (3, 6), (5, 7)];
+        assert_eq!(h.clone().finally(&at(), 0, &gap), Ok(()));
+        h.is_settled(&at(), &(3..i64::MAX));
+        assert_eq!(h.finally(&at(), 0, &gap).unwrap_err().property, "dense-offsets");
+    }
+
+    #[test]
+    fn what_was_marked_does_not_go_without_a_word() {
+        let h = five();
+        assert!(h.knows(&at(), &(4..5)) && !h.knows(&at(), &(5..9)));
+        assert_eq!(h.goes_on(&at(), &(3..4), 5), Ok(()));
+        assert_eq!(h.goes_on(&at(), &(3..4), 3).unwrap_err().property, "not-cut-silently");
+    }
+
+    #[test]
+    fn an_old_copy_has_what_it_had() {
+        let then = five();
+        let mut now = five();
+        now.sent(&at(), 9, &[6], Sent { bytes: 1, time: 0, stamp: 0 });
+        now.acked(&at(), 6, 5).unwrap();
+        let back = now.back_at(&then);
+        let five = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)];
+        assert_eq!(back.clone().finally(&at(), 0, &five), Ok(()), "nobody was told of more by then");
+        assert_eq!(back.clone().finally(&at(), 0, &[&five[..], &[(5, 6)]].concat()), Ok(()), "it was on its way");
+        assert_eq!(back.clone().finally(&at(), 0, &five[..4]).unwrap_err().property, "acked-not-lost");
+    }
+}

@@ -2,7 +2,7 @@
 //! does what `run` and `campaign` say of a seed that failed.
 
 use std::fs;
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -56,7 +56,7 @@ pub(super) fn replay(args: &Replay) -> u8 {
     let (report, _, (unused, of)) = direct::replay(file.seed, &file.decisions, args.trace);
     let (again, _, _) = direct::replay(file.seed, &file.decisions, false);
     // A reader that has seen enough (`| head`) ends the printing, not the verdict.
-    let _ = super::run::print(&report);
+    let _ = print(&report, &args.file);
     if unused > 0 {
         println!("  {unused} of {of} decisions were not asked for: the code has changed since, or the file");
     }
@@ -69,6 +69,16 @@ pub(super) fn replay(args: &Replay) -> u8 {
         return DIFFERENT;
     }
     report.exit_code()
+}
+
+/// What came of a file: the line that runs it again names the file, not the seed.
+fn print(report: &Report, file: &Path) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let text = report.to_string();
+    for line in report.trace.iter().map(String::as_str).chain(text.lines().filter(|line| !line.contains("replay:"))) {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "  replay: cargo run --release -p klamm-sim -- replay {}", file.display())
 }
 
 pub(super) fn shrink(args: &Shrink) -> u8 {

@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args) -> u8 {
     report.exit_code()
 }
 
-pub(super) fn print(report: &Report) -> io::Result<()> {
+fn print(report: &Report) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for line in &report.trace {
         writeln!(out, "{line}")?;

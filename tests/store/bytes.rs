@@ -327,7 +327,7 @@ fn rot_further_back_than_a_group_is_refused_and_named() {
     let second = model.now().batches[0].len();
     patch(&path, "marks", |bytes| {
         let end = bytes.len();
-        let payload = [0, 0, 1, 0, 0];
+        let payload = [0, 0, 1, 0, 0, 0];
         bytes.truncate(10);
         bytes.extend(payload);
         let mut summed = bytes[4..6].to_vec();

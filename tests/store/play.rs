@@ -1,7 +1,7 @@
 //! Drawn changes, leases and restarts against the model, over a simulated disk and a real one.
 
 use super::model::{End, Model};
-use super::world::{Store, device, live, live_for_real, small};
+use super::world::{Store, device, journaled, live, live_for_real, small};
 use bytes::Bytes;
 use klamm::disk::logs::Lease;
 use klamm::disk::{AnyDisk, Driver};
@@ -165,13 +165,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_is_the_model_whatever_ends_its_lives(lives in lives(), seed in 0..1000u64) {
+    fn the_store_is_the_model_whatever_ends_its_lives(lives in lives(), seed in 0..1000u64, shares: bool) {
+        let options = if shares { journaled } else { small };
         let disk = device(SimDisk::new(seed, Parameters::default()));
         let mut model = model();
         let mut end = End::Close;
         for (steps, next_end) in &lives {
             live(&disk, None, async |handle| {
-                let store = Store::start(handle, small()).await.unwrap();
+                let store = Store::start(handle, options()).await.unwrap();
                 let found = store.found(model.log).await;
                 let most = model.durable.len();
                 let changes = model.find(found.as_ref(), model.done, most, end, &format!("after a {end:?}"));
@@ -202,7 +203,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_real_disk_gives_the_same(lives in lives(), first: bool) {
+    fn a_real_disk_gives_the_same(lives in lives(), first: bool, shares: bool) {
+        let options = if shares { journaled } else { small };
         let path = directory("store-played");
         let mut model = model();
         for (life, (steps, end)) in lives.iter().enumerate() {
@@ -210,7 +212,7 @@ proptest! {
                 // Each life has the other driver, where there are two.
                 let driver = if first == (life % 2 == 0) { Driver::Auto } else { Driver::Blocking };
                 let disk = AnyDisk::choose(path.clone(), driver).unwrap();
-                let store = Store::start(disk, small()).await.unwrap();
+                let store = Store::start(disk, options()).await.unwrap();
                 let found = store.found(model.log).await;
                 let most = model.durable.len();
                 model.find(found.as_ref(), most, most, End::Close, "another life");

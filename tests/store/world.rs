@@ -23,8 +23,14 @@ pub(crate) fn small() -> Options {
         shard_tail_bytes: 1000,
         open_files: 2,
         lease_segments: 1000,
+        journal_bytes: 0,
         ..Options::new(crc)
     }
+}
+
+/// The same, with a journal that takes whatever may share it.
+pub(crate) fn journaled() -> Options {
+    Options { journal_bytes: 11 << 10, journal_least: 1, ..small() }
 }
 
 /// What ended of each log: its number, and why it failed if it did.

@@ -189,12 +189,13 @@ fn sit(seat: Seat) {
 async fn host(seat: Seat) -> io::Result<()> {
     let Seat { config, data, driver, listener, clock, limits, mesh, stop, news, give_back } = seat;
     let disk = AnyDisk::choose(data, driver)?;
+    let salt = u128::from_be_bytes(random_id()?.0) as u64;
     let driver = disk.name();
     let node = Node {
         net: TcpNet::new(listener)?,
         disk,
         clock,
-        options: Options::new(config.crc),
+        options: Options { salt, ..Options::new(config.crc) },
         config,
         limits,
         mesh,

@@ -42,8 +42,9 @@ impl<D: Disk> Logs<D> {
                 let folder = log.borrow().folder.clone();
                 small::write(self.disk(), &folder, BALLOT, ballot).await
             }
-            // A close that came while the log was being removed has nothing left to do.
-            Change::Close { .. } if self.log(log.borrow().id).is_none() => Ok(()),
+            // What came while the log was being removed has nothing left to do.
+            Change::Settle { .. } | Change::Close { .. } if self.log(log.borrow().id).is_none() => Ok(()),
+            Change::Settle { .. } => self.settled(log).await,
             Change::Close { .. } => self.seal(log).await,
         };
         if let Err(error) = result {
@@ -57,7 +58,7 @@ impl<D: Disk> Logs<D> {
             Change::Open { seq } | Change::Flush { seq } | Change::Truncate { seq, .. } => self.done(id, seq),
             Change::Trim { seq, .. } | Change::Persist { seq, .. } | Change::Remove { seq, .. } => self.done(id, seq),
             // Whoever waits for it may have gone.
-            Change::Close { closed } => drop(closed.send(Ok(()))),
+            Change::Settle { ended: closed } | Change::Close { closed } => drop(closed.send(Ok(()))),
         }
     }
 
@@ -100,20 +101,31 @@ impl<D: Disk> Logs<D> {
         let file = self.file(log, base).await?;
         let path = path(&log.borrow().folder, base, LOG);
         self.disk().perform(Op::Sync { file }).await.map_err(at(&path))?;
-        log.borrow_mut().synced = written;
+        let mut it = log.borrow_mut();
+        it.synced = written;
+        it.durable = it.durable.max(written);
+        Ok(())
+    }
+
+    /// What the journal has of the log is in its segment, on the device.
+    async fn settled(&self, log: &LogRef<D::File>) -> io::Result<()> {
+        self.flush(log).await?;
+        self.look_ahead(log, 0);
         Ok(())
     }
 
     /// Cuts the log. Segments that begin at or above `to` go, but for the first one.
     async fn truncate(&self, log: &LogRef<D::File>, to: Offset) -> io::Result<()> {
-        self.rested(log).await?;
+        // From the marks on the journal says nothing any more of what stays.
+        self.flush(log).await?;
         let (old, kept) = {
             let it = log.borrow();
             let kept = it.segments.partition_point(|s| s.base < to).max(1);
             (it.marks, it.segments[kept - 1].base)
         };
         let place = self.place(log, kept, to).await?;
-        let marks = Marks { flushed: old.flushed.min(to), cut: Some(to), closed: None, ..old };
+        let cuts = old.cuts + 1;
+        let marks = Marks { flushed: old.flushed.min(to), cut: Some(to), closed: None, cuts, ..old };
         self.mark(log, marks).await?;
         let (folder, gone) = {
             let mut it = log.borrow_mut();
@@ -183,7 +195,7 @@ impl<D: Disk> Logs<D> {
             segment.max_timestamp = index.max_timestamp();
         }
         self.hold(&mut it, base, file);
-        (it.written, it.synced) = (to, to);
+        (it.written, it.synced, it.durable) = (to, to, to);
         Ok(())
     }
 
@@ -246,7 +258,8 @@ impl<D: Disk> Logs<D> {
         if start > synced {
             let file = self.file(log, active).await?;
             self.disk().perform(Op::Sync { file }).await.map_err(at(&path))?;
-            log.borrow_mut().synced = written;
+            let mut it = log.borrow_mut();
+            (it.synced, it.durable) = (written, written);
         }
         let marks = log.borrow().marks;
         let flushed = log.borrow().synced;

@@ -29,6 +29,8 @@ use tokio::task::{JoinHandle, spawn_local};
 pub(super) const GROUP_BYTES: u64 = 4 << 20;
 /// Batches written as one group: two slices each, and `IOV_MAX` is 1024.
 const GROUP_BATCHES: usize = 512;
+/// So much is owed to a segment, in bytes, before it is paid without need.
+pub(super) const OWED: u64 = 64 << 10;
 /// The least that is zero-filled ahead of a segment's batches.
 const LEAST_FILL: u64 = 64 << 10;
 /// So many groups like the last one are zero-filled ahead: their syncs then need not change the file's length, which
@@ -69,6 +71,10 @@ pub(super) enum Change {
         seq: Seq,
         ballot: Ballot,
     },
+    /// Everything into the segments, and those on the device: no change of the core's, but the journal's.
+    Settle {
+        ended: oneshot::Sender<io::Result<()>>,
+    },
     /// A clean close: no change of the core's.
     Close {
         closed: oneshot::Sender<io::Result<()>>,
@@ -91,18 +97,32 @@ pub(super) struct Append {
 /// A group whose write is under way.
 #[derive(Debug)]
 pub(super) struct Flight<F> {
-    group: Vec<Append>,
+    batches: Batches,
     write: Completion<F>,
 }
 
-/// A flight's group, and how its write ended.
-type Landed = (Vec<Append>, io::Result<()>);
+/// What one write brings into a segment.
+#[derive(Debug)]
+struct Batches {
+    /// They ended before, and are in the shard's journal.
+    paid: Vec<Append>,
+    group: Vec<Append>,
+}
+
+impl Batches {
+    fn both(&self) -> [&[Append]; 2] {
+        [&self.paid, &self.group]
+    }
+}
+
+/// A flight's batches, and how its write ended.
+type Landed = (Batches, io::Result<()>);
 
 /// The group at the head of a queue.
 #[derive(Clone, Copy, Debug)]
-struct Head {
-    batches: usize,
-    bytes: u64,
+pub(super) struct Head {
+    pub(super) batches: usize,
+    pub(super) bytes: u64,
     sync: bool,
     rolls: bool,
 }
@@ -127,6 +147,8 @@ pub(super) struct Chore {
 
 /// What the drain does next.
 enum Work {
+    /// What is owed has to be in the segment first.
+    Pay,
     Group(Vec<Append>),
     Alone(Change),
 }
@@ -144,14 +166,18 @@ impl<D: Disk> Logs<D> {
 
     /// Appends; at once, without a task, where nobody waits for the device and nothing is in the way.
     pub(super) fn append(&self, log: &LogRef<D::File>, append: Append) {
-        let idle = !append.sync && !log.borrow().draining;
-        log.borrow_mut().queue.push_back(Change::Append(append));
-        if log.borrow().draining {
+        let sync = append.sync;
+        let mut it = log.borrow_mut();
+        it.queue.push_back(Change::Append(append));
+        if it.draining {
             return;
         }
-        log.borrow_mut().draining = true;
-        // What is to be synced waits for the end of the turn: more may come for the same sync.
-        if idle && self.launch(log) {
+        it.draining = true;
+        drop(it);
+        if sync {
+            return self.gather(log.clone());
+        }
+        if self.launch(log) {
             self.land_one(log);
             if log.borrow().flight.is_none() {
                 log.borrow_mut().draining = false;
@@ -161,19 +187,27 @@ impl<D: Disk> Logs<D> {
         spawn_local(self.clone().drain(log.clone()));
     }
 
-    /// Works on the queue until it is empty.
-    async fn drain(self, log: LogRef<D::File>) {
+    /// Works on the queue until it is empty, or the journal takes the log over.
+    pub(super) async fn drain(self, log: LogRef<D::File>) {
         loop {
-            if let Some((group, result)) = poll_fn(|cx| log.borrow_mut().poll_flight(cx)).await {
-                self.landed(&log, group, result);
+            if let Some((batches, result)) = poll_fn(|cx| log.borrow_mut().poll_flight(cx)).await {
+                self.landed(&log, batches, result);
+            }
+            if log.borrow().owes_much() {
+                self.pay(&log).await;
+                continue;
+            }
+            if self.joins_others(&log) {
+                return self.gather(log);
             }
             if self.launch(&log) {
                 continue;
             }
             match self.next(&log) {
+                Some(Work::Pay) => self.pay(&log).await,
                 Some(Work::Group(mut group)) => {
                     let result = self.commit(&log, &mut group).await;
-                    self.landed(&log, group, result);
+                    self.landed(&log, Batches { paid: Vec::new(), group }, result);
                 }
                 Some(Work::Alone(change)) => self.perform(&log, change).await,
                 None => return,
@@ -184,6 +218,7 @@ impl<D: Disk> Logs<D> {
     /// Ends the groups that have been written, and begins the next ones at once: on a busy thread it would be long
     /// before their tasks get a turn, and the device would be idle meanwhile.
     pub fn land(&self) {
+        self.land_shared();
         for id in self.flying() {
             if let Some(log) = self.log(id) {
                 self.land_one(&log);
@@ -192,40 +227,77 @@ impl<D: Disk> Logs<D> {
     }
 
     fn land_one(&self, log: &LogRef<D::File>) {
-        let landed = {
-            let mut it = log.borrow_mut();
-            // Not polled: the log's task is to be woken all the same.
-            let result = it.flight.as_mut().and_then(|flight| flight.write.take());
-            result.and_then(|result| it.flight.take().map(|flight| (flight.group, result.map(drop))))
-        };
-        if let Some((group, result)) = landed {
-            self.landed(log, group, result);
+        if self.end_flight(log) && !self.joins_others(log) {
             self.launch(log);
         }
     }
 
+    /// Ends a log's flight, if its write has ended.
+    fn end_flight(&self, log: &LogRef<D::File>) -> bool {
+        let landed = {
+            let mut it = log.borrow_mut();
+            // Not polled: the log's task is to be woken all the same.
+            let result = it.flight.as_mut().and_then(|flight| flight.write.take());
+            result.and_then(|result| it.flight.take().map(|flight| (flight.batches, result.map(drop))))
+        };
+        let Some((batches, result)) = landed else { return false };
+        self.landed(log, batches, result);
+        true
+    }
+
     /// Begins to write the group at the head of the queue, if nothing is in its way. The log's task is there, to go on
     /// when it has ended.
-    fn launch(&self, log: &LogRef<D::File>) -> bool {
+    pub(super) fn launch(&self, log: &LogRef<D::File>) -> bool {
+        let head = {
+            let it = log.borrow();
+            it.head().filter(|head| it.is_clear(head))
+        };
+        head.is_some_and(|head| self.take_off(log, Some(head)))
+    }
+
+    /// Pays what is owed, if nothing is in the way; whether that has ended.
+    pub(super) fn pay_at_once(&self, log: &LogRef<D::File>) -> bool {
+        let clear = {
+            let it = log.borrow();
+            it.dead.is_none() && it.flight.is_none() && !it.must_wait(it.active().bytes + it.owed.bytes, false)
+        };
+        clear && self.take_off(log, None) && self.end_flight(log)
+    }
+
+    /// Begins to write what is owed, and a group behind it, if the segment's file is open.
+    fn take_off(&self, log: &LogRef<D::File>, head: Option<Head>) -> bool {
         let mut it = log.borrow_mut();
-        let Some(head) = it.head().filter(|head| it.is_clear(head)) else { return false };
         let (base, at) = (it.active().base, it.active().bytes);
         let Some(file) = self.open_file(&mut it, base) else { return false };
-        let group = it.take(head);
+        let batches = Batches { paid: it.owed.take(), group: head.map(|head| it.take(head)).unwrap_or_default() };
         drop(it);
-        let write = self.write(file, at, &group, head.sync);
+        let write = self.write(file, at, batches.both(), head.is_some_and(|head| head.sync));
         let mut it = log.borrow_mut();
         assert!(it.flight.is_none(), "{}: two groups under way", it.id);
-        it.flight = Some(Flight { group, write });
+        it.flight = Some(Flight { batches, write });
         self.took_off(it.id);
         true
     }
 
-    /// A group's write has ended.
-    fn landed(&self, log: &LogRef<D::File>, group: Vec<Append>, result: io::Result<()>) {
+    /// Writes what is owed to the segment, without a sync: it is durable, and ended.
+    async fn pay(&self, log: &LogRef<D::File>) {
+        let mut batches = Batches { paid: Vec::new(), group: Vec::new() };
+        let result = async {
+            self.rested(log).await?;
+            let (base, at) = (log.borrow().active().base, log.borrow().active().bytes);
+            let file = self.file(log, base).await?;
+            batches.paid = log.borrow_mut().owed.take();
+            self.write(file, at, batches.both(), false).await.map(drop)
+        };
+        let result = result.await;
+        self.landed(log, batches, result);
+    }
+
+    /// A write has ended.
+    fn landed(&self, log: &LogRef<D::File>, batches: Batches, result: io::Result<()>) {
         self.has_landed(log.borrow().id);
-        let bytes = size_of(&group);
-        self.ended(log, group, result);
+        let bytes = size_of(&batches.group);
+        self.ended(log, batches, result);
         self.look_ahead(log, bytes);
     }
 
@@ -241,11 +313,17 @@ impl<D: Disk> Logs<D> {
             }
             return None;
         }
-        if let Some(head) = it.head() {
-            return Some(Work::Group(it.take(head)));
+        if it.queue.is_empty() {
+            it.draining = false;
+            return None;
         }
-        it.draining = !it.queue.is_empty();
-        it.queue.pop_front().map(Work::Alone)
+        if !it.owed.is_empty() {
+            return Some(Work::Pay);
+        }
+        match it.head() {
+            Some(head) => Some(Work::Group(it.take(head))),
+            None => it.queue.pop_front().map(Work::Alone),
+        }
     }
 
     /// Writes a group; with one sync if any of it wants one.
@@ -265,28 +343,36 @@ impl<D: Disk> Logs<D> {
         }
         let (base, at) = (log.borrow().active().base, log.borrow().active().bytes);
         let file = self.file(log, base).await?;
-        self.write(file, at, group, sync).await.map(drop)
+        self.write(file, at, [&*group], sync).await.map(drop)
     }
 
-    fn write(&self, file: D::File, at: u64, group: &[Append], sync: bool) -> Completion<D::File> {
-        let prefixes: Vec<u8> = group.iter().flat_map(|a| a.prefix).collect();
+    fn write<'a>(
+        &self,
+        file: D::File,
+        at: u64,
+        batches: impl IntoIterator<Item = &'a [Append]> + Clone,
+        sync: bool,
+    ) -> Completion<D::File> {
+        let all = || batches.clone().into_iter().flatten();
+        let prefixes: Vec<u8> = all().flat_map(|a| a.prefix).collect();
         let mut prefixes = Bytes::from(prefixes);
-        let data = group.iter().flat_map(|a| [prefixes.split_to(PREFIX), a.rest.clone()]).collect();
+        let data = all().flat_map(|a| [prefixes.split_to(PREFIX), a.rest.clone()]).collect();
         self.disk().submit(Op::Write { file, at, data, sync })
     }
 
     /// Ends a group: one Done, or Failed for each of it and the log is dead.
-    fn ended(&self, log: &LogRef<D::File>, group: Vec<Append>, result: io::Result<()>) {
+    fn ended(&self, log: &LogRef<D::File>, batches: Batches, result: io::Result<()>) {
+        let Batches { paid, group } = batches;
         let error = match result {
             Ok(()) => {
                 let synced = group.iter().any(|a| a.sync);
                 if synced {
                     self.count_group(group.len());
                 }
-                log.borrow_mut().land(group.iter().map(|a| (a.seq, a.header)), synced);
+                log.borrow_mut().land(&paid, &group, synced);
                 self.evict_tails(log);
                 let id = log.borrow().id;
-                return self.done(id, group.last().expect("a group has a batch").seq);
+                return group.last().map_or((), |last| self.done(id, last.seq));
             }
             Err(error) => {
                 let it = log.borrow();
@@ -309,8 +395,10 @@ impl<D: Disk> Logs<D> {
             | Change::Trim { seq, .. }
             | Change::Remove { seq, .. }
             | Change::Persist { seq, .. } => seq,
-            // Whoever waits for a close may have gone.
-            Change::Close { closed } => return drop(closed.send(Err(io::Error::other(error.to_owned())))),
+            // Whoever waits may have gone.
+            Change::Settle { ended: closed } | Change::Close { closed } => {
+                return drop(closed.send(Err(io::Error::other(error.to_owned()))));
+            }
         };
         let log = log.borrow().id;
         self.emit(Input::Failed { log, seq, error: error.to_owned() });
@@ -404,7 +492,8 @@ impl<D: Disk> Logs<D> {
     }
 
     /// After a group of `bytes`: zeros ahead of the next ones, where groups are small and synced, and marks when due.
-    fn look_ahead(&self, log: &LogRef<D::File>, bytes: u64) {
+    /// After none only the marks.
+    pub(super) fn look_ahead(&self, log: &LogRef<D::File>, bytes: u64) {
         let it = log.borrow();
         let synced = it.synced == it.written && it.dead.is_none();
         // Both are for logs whose groups are all synced.
@@ -415,7 +504,7 @@ impl<D: Disk> Logs<D> {
         let options = self.options();
         let segment = it.active();
         let step = (bytes * GROUPS_AHEAD).max(LEAST_FILL).min(options.zero_fill);
-        let near = bytes <= MOST_FILLED && segment.length - segment.bytes < step / 4;
+        let near = (1..=MOST_FILLED).contains(&bytes) && segment.length - segment.bytes < step / 4;
         let fill = near.then_some((segment.base, segment.length, step));
         let due = !it.marks.strict || it.unmarked >= options.mark_every;
         let marks = due.then_some(Marks { strict: true, flushed: it.synced, ..it.marks });
@@ -485,7 +574,7 @@ impl<D: Disk> Logs<D> {
 
 impl<F> Log<F> {
     /// The group that the queue begins with, if it does.
-    fn head(&self) -> Option<Head> {
+    pub(super) fn head(&self) -> Option<Head> {
         let mut head: Option<Head> = None;
         for change in &self.queue {
             let Change::Append(next) = change else { break };
@@ -509,7 +598,7 @@ impl<F> Log<F> {
     }
 
     /// Takes a group off the queue.
-    fn take(&mut self, head: Head) -> Vec<Append> {
+    pub(super) fn take(&mut self, head: Head) -> Vec<Append> {
         let group = self.queue.drain(..head.batches).map(|change| match change {
             Change::Append(append) => append,
             other => panic!("{other:?} in a group"),
@@ -520,7 +609,20 @@ impl<F> Log<F> {
     /// Whether nothing has to be done before a group is written.
     fn is_clear(&self, head: &Head) -> bool {
         let waits = head.rolls || self.dead.is_some() || (!head.sync && self.marks.strict);
-        !waits && !self.must_wait(self.active().bytes + head.bytes, head.sync)
+        !waits && !self.must_wait(self.active().bytes + self.owed.bytes + head.bytes, head.sync)
+    }
+
+    /// Whether the journal may take the group at the head of the queue: it is synced, not large, and everything before
+    /// it is durable.
+    pub(super) fn may_share(&self, most: u64) -> bool {
+        let small = |head: &Head| head.sync && !head.rolls && head.bytes <= most;
+        let fits = self.flight.is_none() && self.dead.is_none() && self.head().as_ref().is_some_and(small);
+        fits && matches!(self.queue.front(), Some(Change::Append(first)) if first.header.base_offset == self.durable)
+    }
+
+    /// Whether it is time to pay.
+    fn owes_much(&self) -> bool {
+        self.owed.bytes >= OWED && self.dead.is_none()
     }
 
     /// The group that was under way, once its write has ended; `None` when there is none.
@@ -530,7 +632,7 @@ impl<F> Log<F> {
     {
         let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
         let result = ready!(Pin::new(&mut flight.write).poll(cx)).map(drop);
-        Poll::Ready(self.flight.take().map(|flight| (flight.group, result)))
+        Poll::Ready(self.flight.take().map(|flight| (flight.batches, result)))
     }
 
     /// Whether a write up to a position must wait for the chore.
@@ -545,6 +647,6 @@ impl<F> Log<F> {
     }
 }
 
-fn size_of(group: &[Append]) -> u64 {
+pub(super) fn size_of(group: &[Append]) -> u64 {
     group.iter().map(|a| a.header.size() as u64).sum()
 }

@@ -6,8 +6,10 @@
 use super::at;
 use super::commit::{Append, Change};
 pub use super::lease::{Lease, Piece};
-use super::names::{LOG, path};
+use super::names::{LOG, Volume, path};
+use super::redo::Redo;
 use super::segment::{Log, LogRef, Segment};
+use super::share::Commits;
 use super::tail::{Entry, Recent};
 use crate::host::Disk;
 use crate::meter::{Counts, Histogram};
@@ -34,6 +36,12 @@ pub struct Options {
     pub shard_tail_bytes: u64,
     /// Segment files kept open.
     pub open_files: usize,
+    /// The length of each of the journal's two volumes, in bytes; 0 for no journal.
+    pub journal_bytes: u64,
+    /// Drawn anew for each life: bytes that a client sent are then never taken for records of the journal.
+    pub salt: u64,
+    /// So many logs must have a small group to commit at the same time for the journal to take them.
+    pub journal_least: usize,
     /// Segments that one lease takes from at most: there may be thousands of small ones, each to be opened.
     pub lease_segments: usize,
 }
@@ -49,6 +57,9 @@ impl Options {
             log_tail_bytes: 256 << 10,
             shard_tail_bytes: 64 << 20,
             open_files: 512,
+            journal_bytes: 64 << 20,
+            salt: 0,
+            journal_least: 3,
             lease_segments: 16,
         }
     }
@@ -94,6 +105,12 @@ struct Shard<D: Disk> {
     /// Logs with something in their tail.
     tails: RefCell<Recent<LogId>>,
     tail_bytes: Cell<u64>,
+    /// Groups that share a sync.
+    commits: RefCell<Commits<D::File>>,
+    /// The names of this life's journal.
+    volumes: [Volume; 2],
+    /// Earlier lives' journals, and whether a log that was refused may still need them.
+    replayed: RefCell<(Vec<Volume>, bool)>,
     /// How many batches one sync made durable.
     groups: Histogram,
 }
@@ -106,7 +123,7 @@ impl<D: Disk> std::fmt::Debug for Shard<D> {
 
 impl<D: Disk> Logs<D> {
     /// A shard without logs. `events` must not call back.
-    pub(super) fn new(disk: D, options: Options, events: Rc<dyn Fn(Input)>) -> Logs<D> {
+    pub(super) fn new(disk: D, options: Options, volumes: [Volume; 2], events: Rc<dyn Fn(Input)>) -> Logs<D> {
         Logs(Rc::new(Shard {
             disk,
             options,
@@ -116,6 +133,9 @@ impl<D: Disk> Logs<D> {
             files: RefCell::new(Recent::new()),
             tails: RefCell::new(Recent::new()),
             tail_bytes: Cell::new(0),
+            commits: RefCell::default(),
+            volumes,
+            replayed: RefCell::default(),
             groups: Histogram::new(1),
         }))
     }
@@ -217,6 +237,7 @@ impl<D: Disk> Logs<D> {
                 self.enqueue(&found, change);
             }
             Change::Open { .. }
+            | Change::Settle { .. }
             | Change::Flush { .. }
             | Change::Trim { .. }
             | Change::Remove { .. }
@@ -230,7 +251,8 @@ impl<D: Disk> Logs<D> {
     /// # Errors
     /// The first log's that could not be closed; the others are closed all the same.
     pub async fn close(&self) -> io::Result<()> {
-        let all: Vec<_> = self.0.logs.borrow().values().filter(|l| l.borrow().dead.is_none()).cloned().collect();
+        let (all, dead): (Vec<_>, Vec<_>) =
+            self.0.logs.borrow().values().cloned().partition(|log| log.borrow().dead.is_none());
         let mut result = Ok(());
         for log in all {
             let (closed, done) = oneshot::channel();
@@ -238,7 +260,9 @@ impl<D: Disk> Logs<D> {
             let one = done.await.unwrap_or_else(|_| Err(io::Error::other("closed in the middle of a close")));
             result = result.and(one);
         }
-        result
+        result?;
+        // What is owed to a dead log is nowhere else.
+        if dead.is_empty() { self.end_journal().await } else { Ok(()) }
     }
 
     /// A batch is readable from now on.
@@ -370,6 +394,37 @@ impl<D: Disk> Logs<D> {
 
     pub(super) fn disk(&self) -> &D {
         &self.0.disk
+    }
+
+    pub(super) fn commits(&self) -> &RefCell<Commits<D::File>> {
+        &self.0.commits
+    }
+
+    /// The journals of earlier lives were put back into the logs.
+    pub(super) fn replayed(&self, redo: Redo<D::File>) {
+        let refused = |id: &LogId| self.log(*id).is_some_and(|log| log.borrow().segments.is_empty());
+        let needed = redo.logs().any(refused);
+        self.0.replayed.replace((redo.volumes, needed));
+    }
+
+    /// Whether earlier lives' journals have something of a log that was refused.
+    #[must_use]
+    pub fn needs_journals(&self) -> bool {
+        self.0.replayed.borrow().1
+    }
+
+    /// Removes the journals of earlier lives: every shard has recovered, and needs them no more.
+    ///
+    /// # Errors
+    /// The disk's. They do no harm where they are.
+    pub async fn forget_journals(self) -> io::Result<()> {
+        let (volumes, _) = self.0.replayed.take();
+        self.remove_volumes(&volumes).await
+    }
+
+    /// What the volumes of this life's journal are called.
+    pub(super) fn volume_names(&self) -> [Volume; 2] {
+        self.0.volumes
     }
 
     pub(super) fn options(&self) -> &Options {

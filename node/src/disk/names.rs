@@ -7,7 +7,7 @@
 //! with the partition's digits or with `-id`, so no topic name can imitate the others.
 
 use klamm_core::ids::{LogId, Offset, Uuid};
-use std::io;
+use std::{fmt, io};
 
 /// The longest file name that Linux takes.
 const NAME_MAX: usize = 255;
@@ -28,8 +28,44 @@ pub(super) const METADATA: &str = "partition.metadata";
 pub(super) const BALLOT: &str = "quorum-ballot";
 /// The topic whose one log is the cluster's own.
 pub(super) const CLUSTER: &str = "__cluster_metadata";
+/// Begins the names of a journal's files, in the data directory itself.
+const JOURNAL: &str = "journal.";
 /// What is known to be durable.
 pub(super) const MARKS: &str = "marks";
+
+/// A file of a shard's journal; which logs it has groups of, only its records say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Volume {
+    /// Counts the lives of a data directory in which journals were made.
+    pub(super) life: u64,
+    /// Who wrote it, and of how many.
+    pub(super) shard: u16,
+    pub(super) shards: u16,
+    /// Which one of the journal's.
+    pub(super) index: u8,
+}
+
+impl fmt::Display for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Volume { life, shard, shards, index } = self;
+        write!(f, "{JOURNAL}{life:010}.{shard}of{shards}.{index}")
+    }
+}
+
+/// Reads a volume's name.
+pub(super) fn volume(name: &str) -> Option<Volume> {
+    let mut parts = name.strip_prefix(JOURNAL)?.split('.');
+    let life = parts.next()?.parse().ok()?;
+    let (shard, shards) = parts.next()?.split_once("of")?;
+    let volume =
+        Volume { life, shard: shard.parse().ok()?, shards: shards.parse().ok()?, index: parts.next()?.parse().ok()? };
+    (volume.to_string() == name).then_some(volume)
+}
+
+/// Whether a file is a volume that was not finished being made.
+pub(super) fn is_unborn_volume(name: &str) -> bool {
+    name.strip_suffix(UNFINISHED).and_then(volume).is_some()
+}
 
 /// The path of a segment's file.
 pub(super) fn path(folder: &str, base: Offset, extension: &str) -> String {
@@ -168,7 +204,25 @@ mod tests {
 
     #[test]
     fn other_names_are_not_ours() {
-        for name in ["", "lost+found", "meta.properties", "t", "t-", "-1", "t-01", "t-+1", "t--x", "t-99999999999"] {
+        let journal = Volume { life: 12, shard: 0, shards: 3, index: 1 };
+        assert_eq!(volume(&journal.to_string()), Some(journal));
+        assert!(is_unborn_volume(&format!("{journal}.new")) && !is_unborn_volume("t-0.new"));
+        for name in ["journal.1.0of1.0", "journal.0000000001.0of1", "journal.0000000001.0of1.0.0", "journal."] {
+            assert_eq!(volume(name), None, "{name}");
+        }
+        for name in [
+            &journal.to_string(),
+            "",
+            "lost+found",
+            "meta.properties",
+            "t",
+            "t-",
+            "-1",
+            "t-01",
+            "t-+1",
+            "t--x",
+            "t-99999999999",
+        ] {
             assert_eq!(folder(name), None, "{name}");
         }
         assert_eq!(base("00000000000000000042.log", LOG), Some(Offset(42)));

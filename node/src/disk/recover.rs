@@ -1,7 +1,7 @@
 //! From files to logs after whatever happened: what is reported is on the device, or the log is refused.
 //!
-//! Below the newest `checkpoint` everything was made durable before that was written. Above it every batch is read and
-//! checked; the first bad one ends the log. What is kept above the last mark is written *again* and synced: after a failed
+//! Below the newest `checkpoint` everything was made durable before that was written. Above it what the journals have is
+//! put back, and every batch is read and checked; the first bad one ends the log. What is kept above the last mark is written *again* and synced: after a failed
 //! sync, or a kill in the middle of one, the page cache may hold what the device does not (Rebello et al., ATC 2020).
 //! Everything here may be cut short by another crash, and then begins anew.
 //!
@@ -12,7 +12,10 @@ use super::at;
 use super::commit::GROUP_BYTES;
 use super::index::Index;
 use super::logs::{Logs, Options};
-use super::names::{self, BALLOT, CLUSTER, Folder, INDEX, LOG, MARKS, METADATA, STATE, TIMEINDEX, UNFINISHED, path};
+use super::names::{
+    self, BALLOT, CLUSTER, Folder, INDEX, LOG, MARKS, METADATA, STATE, TIMEINDEX, UNFINISHED, Volume, path,
+};
+use super::redo::Redo;
 use super::scan::Scan;
 use super::segment::{Log, Marks, Segment};
 use super::small;
@@ -58,11 +61,13 @@ impl<D: Disk> Logs<D> {
         shards: u16,
         events: Rc<dyn Fn(Input)>,
     ) -> io::Result<Logs<D>> {
-        let logs = Logs::new(disk, options, events);
-        let ours = |log: &LogId| log.owner(shards) == shard;
         // A folder that a kill left here, renamed but not synced, must not turn back later.
-        logs.sync_dir("").await?;
-        for name in logs.disk().list("").await? {
+        disk.perform(Op::SyncDir { path: String::new() }).await?;
+        let names = disk.list("").await?;
+        let logs = Logs::new(disk, options, volumes(&names, shard, shards), events);
+        let ours = |log: &LogId| log.owner(shards) == shard;
+        let redo = logs.read_journals(&names, shards, ours).await?;
+        for name in names {
             match names::folder(&name) {
                 Some(Folder::Dead(log)) if ours(&log) => logs.remove_folder(&name).await?,
                 Some(Folder::Live { topic, partition }) => {
@@ -78,12 +83,17 @@ impl<D: Disk> Logs<D> {
                     }
                     let log = LogId { topic: id, partition };
                     if ours(&log) {
-                        logs.recover_log(log, topic, name).await;
+                        logs.recover_log(log, topic, name, &redo).await;
                     }
+                }
+                // A volume that was not finished has never been used.
+                None if shard == ShardIndex(0) && names::is_unborn_volume(&name) => {
+                    logs.disk().perform(Op::Remove { path: name.clone() }).await.map_err(at(&name))?;
                 }
                 Some(Folder::Dead(_)) | None => {}
             }
         }
+        logs.replayed(redo);
         Ok(logs)
     }
 
@@ -102,12 +112,12 @@ impl<D: Disk> Logs<D> {
         names::topic_id(&text).map(Some).ok_or_else(|| corrupt(&path, "damaged: no topic id"))
     }
 
-    async fn recover_log(&self, id: LogId, topic: String, folder: String) {
+    async fn recover_log(&self, id: LogId, topic: String, folder: String, redo: &Redo<D::File>) {
         if self.log(id).is_some() {
             tracing::warn!("{folder}: another folder has this topic id: this one is left alone");
             return;
         }
-        let (log, found) = match self.found(id, &topic, &folder).await {
+        let (log, found) = match self.found(id, &topic, &folder, redo).await {
             Ok((log, found)) => (log, Ok(Box::new(found))),
             Err(error) => (Log::refused(id, topic.clone(), folder, error.to_string()), Err(error.to_string())),
         };
@@ -115,7 +125,13 @@ impl<D: Disk> Logs<D> {
         self.emit(Input::Recovered { log: id, name: topic, found });
     }
 
-    async fn found(&self, id: LogId, topic: &str, folder: &str) -> io::Result<(Log<D::File>, Found)> {
+    async fn found(
+        &self,
+        id: LogId,
+        topic: &str,
+        folder: &str,
+        redo: &Redo<D::File>,
+    ) -> io::Result<(Log<D::File>, Found)> {
         // What a kill left in the page cache is believed from here on, so it must stay.
         self.sync_dir(folder).await?;
         let marks: Marks = small::read(self.disk(), &format!("{folder}/{MARKS}")).await?.unwrap_or_default();
@@ -131,9 +147,11 @@ impl<D: Disk> Logs<D> {
         let mut log = Log::new(id, topic.to_owned());
         log.folder = folder.into();
         log.segments = self.closed(folder, &kept, &mut state, &marks).await?;
-        let scanned = self.scan_all(folder, &kept, &mut state, &marks).await?;
+        let redone = self.redo(redo, id, folder, &kept.range(state.at..).copied().collect(), &marks).await?;
+        let durable = marks.flushed.max(redo.durable(id, marks.cuts));
+        let scanned = self.scan_all(folder, &kept, &mut state, &marks, durable).await?;
         let torn_bytes = scanned.iter().map(|s| s.torn).sum();
-        let closed = marks.closed.filter(|_| marks.flushed == state.at && marks.cut.is_none());
+        let closed = marks.closed.filter(|_| marks.flushed == state.at && marks.cut.is_none() && !redone);
         let first = scanned.first().map_or(state.at, |s| s.below.at);
         log.segments.reserve_exact(scanned.len()); // Mostly one, and there may be many logs.
         for (segment, summary) in scanned.into_iter().zip(&state.segments[log.segments.len()..]) {
@@ -151,7 +169,7 @@ impl<D: Disk> Logs<D> {
             self.remove_files(folder, *base, &[STATE, INDEX, TIMEINDEX, LOG]).await?;
         }
         self.sync_dir(folder).await?;
-        (log.end, log.written, log.synced) = (state.at, state.at, state.at);
+        (log.end, log.written, log.synced, log.durable) = (state.at, state.at, state.at, state.at);
         let closed = Some(log.active().bytes);
         let now = Marks { flushed: state.at, closed, cut: None, log_start_offset: state.log_start_offset, ..marks };
         if now != marks {
@@ -244,6 +262,7 @@ impl<D: Disk> Logs<D> {
         kept: &BTreeSet<Offset>,
         state: &mut Checkpoint,
         marks: &Marks,
+        durable: Offset,
     ) -> io::Result<Vec<Scanned<D::File>>> {
         let mut all: Vec<Scanned<D::File>> = Vec::new();
         let from = state.at;
@@ -270,7 +289,7 @@ impl<D: Disk> Logs<D> {
             }
             all.push(scanned);
         }
-        let durable = marks.flushed.max(state.log_start_offset);
+        let durable = durable.max(state.log_start_offset);
         if state.at < durable {
             let text = format!("ends at {}, but was durable up to {durable}", state.at);
             return Err(corrupt(folder, &text));
@@ -402,6 +421,13 @@ impl<D: Disk> Logs<D> {
     async fn again(&self, file: &D::File, at: u64, bytes: Bytes) -> io::Result<()> {
         self.disk().perform(Op::Write { file: file.clone(), at, data: vec![bytes], sync: false }).await
     }
+}
+
+/// What this life's journal is called, when the data directory has these names.
+fn volumes(names: &[String], shard: ShardIndex, shards: u16) -> [Volume; 2] {
+    let lives = names.iter().filter_map(|name| names::volume(name)).map(|volume| volume.life);
+    let life = lives.max().unwrap_or_default() + 1;
+    [0, 1].map(|index| Volume { life, shard: shard.0, shards, index })
 }
 
 fn corrupt(path: &str, text: &str) -> io::Error {

@@ -1,15 +1,16 @@
 //! What is known of one log's files: its segments, how far they are written and synced, and who was shown what.
 //!
 //! `start ≤ written ≤ end`: the file holds batches up to `written`, the tail all from there to `end`. Below `synced`
-//! everything is on the device; below `marks.flushed` a crash may rely on it.
+//! everything is on the device; below `marks.flushed` a crash may rely on it. From `written` to `durable`, if that is
+//! further, the batches are *owed*: the shard's journal has them.
 //!
 //! `sendfile` passes pages by reference, so bytes that were "sent" are still read later. Below `sent_upto` a file is
 //! therefore never cut in place: it is replaced, and whoever holds the old one keeps the old bytes.
 
-use super::commit::{Change, Chore, Flight};
+use super::commit::{Append, Change, Chore, Flight, size_of};
 use super::index::Index;
 use super::tail::Tail;
-use klamm_core::ids::{LogId, Offset, Seq, Timestamp};
+use klamm_core::ids::{LogId, Offset, Timestamp};
 use klamm_core::log::{Checkpoint, Segment as Summary};
 use klamm_core::record::Header;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,35 @@ pub(super) struct Marks {
     pub(super) closed: Option<u64>,
     /// A truncation to here has begun: what is at and above it no longer counts.
     pub(super) cut: Option<Offset>,
+    /// Truncations so far: what the journal has of an earlier count is void.
+    pub(super) cuts: u32,
+}
+
+/// Batches that are durable in the shard's journal, and not in their segment yet.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    batches: Vec<Append>,
+    pub(super) bytes: u64,
+}
+
+impl Owed {
+    pub(super) fn extend(&mut self, group: Vec<Append>) {
+        self.bytes += size_of(&group);
+        if self.batches.is_empty() {
+            self.batches = group;
+        } else {
+            self.batches.extend(group);
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Append> {
+        self.bytes = 0;
+        std::mem::take(&mut self.batches)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
 }
 
 /// One segment.
@@ -135,9 +165,13 @@ pub(super) struct Log<F> {
     pub(super) end: Offset,
     /// The offset after the last batch in the file.
     pub(super) written: Offset,
-    /// Everything below is on the device.
+    /// Everything below is on the device, in its segment.
     pub(super) synced: Offset,
-    /// Bytes synced since the last mark.
+    /// Everything below is on the device, in its segment or in the shard's journal.
+    pub(super) durable: Offset,
+    /// The batches from `written` to `durable`.
+    pub(super) owed: Owed,
+    /// Bytes made durable since the last mark.
     pub(super) unmarked: u64,
     /// Groups synced in a row; of a log that had no other, beyond all bounds.
     pub(super) streak: u32,
@@ -172,6 +206,8 @@ impl<F> Log<F> {
             end: Offset(0),
             written: Offset(0),
             synced: Offset(0),
+            durable: Offset(0),
+            owed: Owed::default(),
             unmarked: 0,
             streak: u32::MAX,
             marks: Marks::default(),
@@ -219,21 +255,23 @@ impl<F> Log<F> {
         state
     }
 
-    /// The group's batches are in the file.
-    pub(super) fn land(&mut self, headers: impl Iterator<Item = (Seq, Header)>, synced: bool) {
-        for (seq, header) in headers {
+    /// What was owed, and a group behind it, are in the file.
+    pub(super) fn land(&mut self, paid: &[Append], group: &[Append], synced: bool) {
+        for append in paid.iter().chain(group) {
+            let header = &append.header;
             assert_eq!(header.base_offset, self.written, "{}: batches are written without gaps", self.id);
-            self.active_mut().grow(&header);
+            self.active_mut().grow(header);
             self.written = header.next_offset();
-            self.tail.landed(seq);
-            if synced {
-                self.unmarked += header.size() as u64;
-            }
+            self.tail.landed(append.seq);
         }
         self.touched = true;
-        self.streak = if synced { self.streak.saturating_add(1) } else { 0 };
+        self.unmarked += size_of(paid);
         if synced {
-            self.synced = self.written;
+            self.unmarked += size_of(group);
+            (self.synced, self.durable) = (self.written, self.written);
+        }
+        if !group.is_empty() {
+            self.streak = if synced { self.streak.saturating_add(1) } else { 0 };
         }
     }
 }

@@ -47,6 +47,11 @@ pub enum Message<F> {
         /// Whom to tell.
         to: oneshot::Sender<Report>,
     },
+    /// The sender has recovered its logs.
+    Recovered {
+        /// Whether it has refused one that may still need earlier lives' journals.
+        needs_journals: bool,
+    },
     /// The broker stops, and the sender has no connection left: it asks nothing any more.
     Drained,
 }

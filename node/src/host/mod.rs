@@ -125,12 +125,15 @@ pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<(
         idle: BTreeSet::new(),
         opened: 0,
         drained: 0,
+        recovering: 0,
+        needs_journals: false,
         tasks: JoinSet::new(),
         effects: Vec::new(),
         serving: Some(serving),
         observer,
         halted: None,
     };
+    host.recovered();
     host.serve(net, stop).await;
     host.drain().await;
     host.close().await
@@ -150,6 +153,10 @@ struct Host<D: Disk, C> {
     opened: u64,
     /// Other shards that have none left, because the broker stops.
     drained: usize,
+    /// Other shards that have not recovered their logs yet.
+    recovering: usize,
+    /// Whether a shard has refused a log that may still need earlier lives' journals.
+    needs_journals: bool,
     /// Connections, look-ups, leases on their way to another shard.
     tasks: JoinSet<()>,
     /// Emptied and filled by each step.
@@ -162,6 +169,15 @@ struct Host<D: Disk, C> {
 }
 
 impl<D: Disk, C: Clock> Host<D, C> {
+    /// Says so to the other shards.
+    fn recovered(&mut self) {
+        self.recovering = self.mesh.others();
+        self.needs_journals = self.logs.needs_journals();
+        let needs_journals = self.needs_journals;
+        self.mesh.tell_others(|| Message::Recovered { needs_journals });
+        self.forget_journals();
+    }
+
     async fn serve<N: Net>(&mut self, net: N, mut stop: Pin<Box<dyn Future<Output = ()>>>) {
         let shared = Rc::clone(&self.shared);
         let mut accept = pin!(accept(&net, &shared.clock, &shared.limits));
@@ -395,12 +411,30 @@ impl<D: Disk, C: Clock> Host<D, C> {
                 // Whoever asked may have given up.
                 return drop(to.send(self.report()));
             }
+            Message::Recovered { needs_journals } => {
+                self.recovering -= 1;
+                self.needs_journals |= needs_journals;
+                return self.forget_journals();
+            }
             Message::Drained => {
                 self.drained += 1;
                 return;
             }
         };
         self.shared.mailbox.put(input);
+    }
+
+    /// Once all shards have recovered, one of them removes what they have recovered from.
+    fn forget_journals(&mut self) {
+        if self.mesh.shard() != ShardIndex(0) || self.recovering > 0 || self.needs_journals {
+            return;
+        }
+        let logs = self.logs.clone();
+        self.tasks.spawn_local(async move {
+            if let Err(error) = logs.forget_journals().await {
+                tracing::warn!(%error, "an earlier life's journal is still there");
+            }
+        });
     }
 
     fn report(&self) -> Report {

@@ -190,6 +190,9 @@ impl Site {
             mark_every: self.parameters.mark_every,
             log_tail_bytes: self.parameters.log_tail_bytes,
             open_files: self.parameters.open_files,
+            journal_bytes: self.parameters.journal_bytes,
+            journal_least: self.parameters.journal_least,
+            salt: self.seed,
             ..Options::new(klamm::crc32c)
         }
     }

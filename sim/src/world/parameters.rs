@@ -31,6 +31,9 @@ pub(super) struct Parameters {
     pub(super) mark_every: u64,
     pub(super) log_tail_bytes: u64,
     pub(super) open_files: usize,
+    /// 0: there is none.
+    pub(super) journal_bytes: u64,
+    pub(super) journal_least: usize,
     /// The disk when it is well.
     pub(super) disk: disk::Parameters,
     /// Errors of the disk while it is not, in a million.
@@ -138,6 +141,8 @@ impl Parameters {
             faults: Faults::draw(rng),
             drifts,
             more: More::draw(rng, drifts),
+            journal_bytes: pick(rng, &[0, 10 << 10, 20 << 10, 200 << 10]),
+            journal_least: pick(rng, &[1, 1, 2]),
         }
     }
 

@@ -1,0 +1,388 @@
+//! Small synced groups of many logs, committed together: one write to the shard's journal and one sync for all of them.
+//!
+//! A sync costs the same whether it covers one record or a thousand, so logs that wait at the same time share one. Such
+//! a group is durable, and ended, once its record is; it is *owed* to its segment, and paid there without a sync when
+//! enough of it has come together, or before anything else is done with the log. A volume of the journal is used again
+//! once every log in it has been settled: paid, and its segment synced.
+//!
+//! What is large, lone, or stands on something that is not durable yet goes to its own segment ([`super::commit`]).
+//! Whoever has appended waits here for the end of the turn: more may come for the same sync.
+
+use super::at;
+use super::commit::{Append, Change, Head, OWED};
+use super::journal::{self, Journal, Part, Place, Volume, Volumes};
+use super::logs::Logs;
+use super::names::{self, UNFINISHED};
+use super::segment::LogRef;
+use crate::host::{Completion, Disk, Op};
+use bytes::Bytes;
+use klamm_core::ids::LogId;
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::{io, mem};
+use tokio::sync::oneshot;
+use tokio::task::{spawn_local, yield_now};
+
+/// Larger groups are written once, to their own segment, and not twice.
+const MOST_SHARED: u64 = 64 << 10;
+/// Logs that are settled at once when a volume is used up: each takes no group meanwhile.
+const SETTLED_AT_ONCE: usize = 8;
+static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+
+/// Logs with groups to commit, and the record that is being written.
+#[derive(Debug)]
+pub(super) struct Commits<F> {
+    /// Each has a group at the head of its queue, and no task.
+    ready: Vec<LogRef<F>>,
+    /// There is a task.
+    running: bool,
+    flight: Option<Shared<F>>,
+    pub(super) journal: Journal<F>,
+}
+
+impl<F> Default for Commits<F> {
+    fn default() -> Commits<F> {
+        Commits { ready: Vec::new(), running: false, flight: None, journal: Journal::Absent }
+    }
+}
+
+/// A record under way.
+#[derive(Debug)]
+struct Shared<F> {
+    groups: Vec<(LogRef<F>, Vec<Append>)>,
+    write: Completion<F>,
+}
+
+/// A record's groups, and how its write ended.
+type Landed<F> = (Vec<(LogRef<F>, Vec<Append>)>, io::Result<()>);
+
+impl<F: Unpin> Commits<F> {
+    fn poll_flight(&mut self, cx: &mut Context<'_>) -> Poll<Option<Landed<F>>> {
+        let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
+        let result = ready!(Pin::new(&mut flight.write).poll(cx)).map(drop);
+        Poll::Ready(self.flight.take().map(|flight| (flight.groups, result)))
+    }
+}
+
+impl<D: Disk> Logs<D> {
+    /// Takes a log whose queue has something at its head: committed at the end of the turn.
+    pub(super) fn gather(&self, log: LogRef<D::File>) {
+        let mut commits = self.commits().borrow_mut();
+        commits.ready.push(log);
+        if !commits.running {
+            commits.running = true;
+            spawn_local(self.clone().commit_ready());
+        }
+    }
+
+    /// Whether a log's task should rather leave it to the journal: it could, and others are there.
+    pub(super) fn joins_others(&self, log: &LogRef<D::File>) -> bool {
+        let commits = self.commits().borrow();
+        let (Journal::Open(volumes), it) = (&commits.journal, log.borrow()) else { return false };
+        let Some(head) = it.head().filter(|_| it.may_share(self.most_shared())) else { return false };
+        let enough = !commits.ready.is_empty() || self.options().journal_least <= 1;
+        // Without room it would come back at once.
+        let room = || journal::size(1, head.batches, head.bytes) <= volumes.room();
+        commits.flight.is_some() || (enough && room())
+    }
+
+    /// The largest group that the journal takes, in bytes.
+    fn most_shared(&self) -> u64 {
+        MOST_SHARED.min(journal::most(self.options().journal_bytes))
+    }
+
+    async fn commit_ready(self) {
+        loop {
+            let landed = poll_fn(|cx| self.commits().borrow_mut().poll_flight(cx)).await;
+            if let Some((groups, result)) = landed {
+                self.shared(groups, result);
+            }
+            self.begin_groups();
+            let mut commits = self.commits().borrow_mut();
+            if commits.flight.is_none() && commits.ready.is_empty() {
+                commits.running = false;
+                return;
+            }
+        }
+    }
+
+    /// Ends a record that has been written, and begins the next one at once, before the task gets its turn.
+    pub(super) fn land_shared(&self) {
+        let landed = {
+            let mut commits = self.commits().borrow_mut();
+            // Not polled: the task is to be woken all the same.
+            let result = commits.flight.as_mut().and_then(|flight| flight.write.take());
+            result.and_then(|result| commits.flight.take().map(|flight| (flight.groups, result.map(drop))))
+        };
+        if let Some((groups, result)) = landed {
+            self.shared(groups, result);
+            self.begin_groups();
+        }
+    }
+
+    /// Begins the groups that are ready: those that can in one record, if they are enough, the others on their own.
+    fn begin_groups(&self) {
+        let ready = mem::take(&mut self.commits().borrow_mut().ready);
+        let most = self.most_shared();
+        let (mut sharing, alone): (Vec<_>, Vec<_>) = ready.into_iter().partition(|log| log.borrow().may_share(most));
+        if sharing.len() >= self.options().journal_least {
+            sharing = self.commit_shared(sharing);
+        }
+        for log in alone.into_iter().chain(sharing) {
+            self.launch(&log);
+            spawn_local(self.clone().drain(log));
+        }
+    }
+
+    /// Writes a record of these logs' groups; gives back those that found no place.
+    fn commit_shared(&self, logs: Vec<LogRef<D::File>>) -> Vec<LogRef<D::File>> {
+        let mut commits = self.commits().borrow_mut();
+        let volumes = match &mut commits.journal {
+            Journal::Open(volumes) => volumes,
+            Journal::Absent if self.options().journal_bytes > 0 => {
+                commits.journal = Journal::Making;
+                spawn_local(self.clone().make_journal());
+                return logs;
+            }
+            Journal::Absent | Journal::Making | Journal::Over => return logs,
+        };
+        let mut fitting = fit(logs, journal::most(self.options().journal_bytes), volumes.room());
+        let (mut later, without_room) = (mem::take(&mut fitting.later), mem::take(&mut fitting.without_room));
+        if fitting.logs.is_empty() {
+            return without_room;
+        }
+        let place = volumes.place(fitting.size(), fitting.ids()).expect("what fits has a place");
+        if let Some(logs) = volumes.used_up() {
+            spawn_local(self.clone().turn(logs));
+        }
+        let groups = fitting.take();
+        let write = self.write_record(place, &groups);
+        commits.flight = Some(Shared { groups, write });
+        commits.ready.append(&mut later);
+        without_room
+    }
+
+    fn write_record(&self, place: Place<D::File>, groups: &[(LogRef<D::File>, Vec<Append>)]) -> Completion<D::File> {
+        let part = |(log, group): &'_ (LogRef<D::File>, Vec<Append>)| {
+            let it = log.borrow();
+            let at = it.active().bytes + it.owed.bytes;
+            (it.id, it.marks.cuts, it.active().base, at, group.len())
+        };
+        let facts: Vec<_> = groups.iter().map(part).collect();
+        let parts: Vec<_> = facts
+            .iter()
+            .zip(groups)
+            .map(|(&(log, cuts, base, at, _), (_, group))| Part { log, cuts, base, at, group })
+            .collect();
+        let data = journal::record(&place, &parts, self.options().crc);
+        self.disk().submit(Op::Write { file: place.file, at: place.at, data, sync: true })
+    }
+
+    /// A record's write has ended: its groups with it.
+    fn shared(&self, groups: Vec<(LogRef<D::File>, Vec<Append>)>, result: io::Result<()>) {
+        let error = result.err().map(|error| format!("the shard's journal: {error}"));
+        match &error {
+            None => self.count_group(groups.iter().map(|(_, group)| group.len()).sum()),
+            Some(error) => {
+                tracing::error!(error, "the journal takes no more groups");
+                self.commits().borrow_mut().journal = Journal::Over;
+            }
+        }
+        for (log, group) in groups {
+            match &error {
+                None => self.owe(&log, group),
+                Some(error) => {
+                    log.borrow_mut().dead.get_or_insert(error.clone());
+                    group.into_iter().for_each(|append| self.fail(&log, Change::Append(append), error));
+                }
+            }
+            self.go_on(log);
+        }
+    }
+
+    /// A group is durable: ended, and owed to its segment.
+    fn owe(&self, log: &LogRef<D::File>, group: Vec<Append>) {
+        let last = group.last().expect("a group has a batch");
+        let (id, seq, end) = (log.borrow().id, last.seq, last.header.next_offset());
+        {
+            let mut it = log.borrow_mut();
+            it.durable = end;
+            it.streak = it.streak.saturating_add(1);
+            it.touched = true;
+            it.owed.extend(group);
+        }
+        self.done(id, seq);
+        if log.borrow().owed.bytes >= OWED {
+            self.pay_at_once(log);
+        }
+    }
+
+    /// After a record: the log rests, or waits for the next one, or has something else to do.
+    fn go_on(&self, log: LogRef<D::File>) {
+        let mut it = log.borrow_mut();
+        if it.flight.is_none() && it.queue.is_empty() && it.owed.bytes < OWED {
+            it.draining = false;
+        } else if it.may_share(self.most_shared()) {
+            drop(it);
+            self.commits().borrow_mut().ready.push(log);
+        } else {
+            drop(it);
+            spawn_local(self.clone().drain(log));
+        }
+    }
+
+    /// The journal's other volume is used up: settles the logs in it, then begins its next turn.
+    async fn turn(self, logs: BTreeSet<LogId>) {
+        let logs: Vec<_> = logs.into_iter().collect();
+        for some in logs.chunks(SETTLED_AT_ONCE) {
+            let settling: Vec<_> = some.iter().filter_map(|id| self.settling(*id)).collect();
+            for (log, settled) in settling {
+                // Whoever was asked and is gone was removed: nothing is owed to it any more.
+                let over = settled.await.unwrap_or(Ok(()));
+                if let (Err(error), true) = (over, self.log(log).is_some()) {
+                    return tracing::warn!(%error, "a volume of the journal is kept for what is not in its segment");
+                }
+            }
+        }
+        let next = match &self.commits().borrow().journal {
+            Journal::Open(volumes) => volumes.next_turn(),
+            Journal::Absent | Journal::Making | Journal::Over => return,
+        };
+        let (file, turn) = next;
+        let (at, header) = journal::header(turn, self.options().salt, self.options().crc);
+        let begun = self.disk().perform(Op::Write { file, at, data: vec![header], sync: true }).await;
+        let mut commits = self.commits().borrow_mut();
+        match (begun, &mut commits.journal) {
+            (Ok(()), Journal::Open(volumes)) => volumes.turned(turn),
+            (Err(error), journal) => {
+                tracing::error!(%error, "the journal takes no more groups");
+                *journal = Journal::Over;
+            }
+            (Ok(()), Journal::Absent | Journal::Making | Journal::Over) => {}
+        }
+    }
+
+    fn settling(&self, id: LogId) -> Option<(LogId, oneshot::Receiver<io::Result<()>>)> {
+        let log = self.log(id)?;
+        if let Some(error) = log.borrow().dead.clone() {
+            let (failed, settled) = oneshot::channel();
+            let _ = failed.send(Err(io::Error::other(error)));
+            return Some((id, settled));
+        }
+        let (ended, settled) = oneshot::channel();
+        self.enqueue(&log, Change::Settle { ended });
+        Some((id, settled))
+    }
+
+    async fn make_journal(self) {
+        let made = self.make_volumes().await;
+        let mut commits = self.commits().borrow_mut();
+        if !matches!(commits.journal, Journal::Making) {
+            return; // The store was closed meanwhile.
+        }
+        commits.journal = match made {
+            Ok(volumes) => Journal::Open(volumes),
+            Err(error) => {
+                tracing::warn!(%error, "no journal could be made: each log syncs its own segment");
+                Journal::Over
+            }
+        };
+    }
+
+    async fn make_volumes(&self) -> io::Result<Volumes<D::File>> {
+        let [first, second] = self.volume_names();
+        let (first, second) = (self.make_volume(first, 0).await?, self.make_volume(second, 1).await?);
+        self.sync_dir("").await?;
+        Ok(Volumes::new(first, second, self.options().journal_bytes, self.options().salt))
+    }
+
+    /// Makes a volume whole before it gets its name.
+    async fn make_volume(&self, name: names::Volume, turn: u64) -> io::Result<Volume<D::File>> {
+        let (path, length) = (name.to_string(), self.options().journal_bytes);
+        let new = format!("{path}{UNFINISHED}");
+        let file = self.disk().open(&new, true).await.map_err(at(&new))?;
+        let mut done = 0;
+        while done < length {
+            let step = usize::try_from(length - done).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+            let data = vec![Bytes::from_static(&ZEROS[..step])];
+            self.disk()
+                .perform(Op::Write { file: file.clone(), at: done, data, sync: false })
+                .await
+                .map_err(at(&new))?;
+            done += step as u64;
+            yield_now().await; // Nobody else is to wait for all of them.
+        }
+        let (place, header) = journal::header(turn, self.options().salt, self.options().crc);
+        let op = Op::Write { file: file.clone(), at: place, data: vec![header], sync: true };
+        self.disk().perform(op).await.map_err(at(&new))?;
+        self.disk().perform(Op::Rename { from: new, to: path.clone() }).await.map_err(at(&path))?;
+        Ok(Volume::new(name, file, turn))
+    }
+
+    /// Every log is closed: the journal is not needed any more.
+    pub(super) async fn end_journal(&self) -> io::Result<()> {
+        let journal = mem::replace(&mut self.commits().borrow_mut().journal, Journal::Over);
+        let Journal::Open(volumes) = journal else { return Ok(()) };
+        self.remove_volumes(&volumes.names()).await
+    }
+
+    /// Removes volumes that nothing is owed from.
+    pub(super) async fn remove_volumes(&self, names: &[names::Volume]) -> io::Result<()> {
+        for name in names {
+            let path = name.to_string();
+            self.disk().perform(Op::Remove { path: path.clone() }).await.map_err(at(&path))?;
+        }
+        if names.is_empty() { Ok(()) } else { self.sync_dir("").await }
+    }
+}
+
+/// Logs whose groups fit into one record, and the others.
+struct Fitting<F> {
+    logs: Vec<(LogRef<F>, Head)>,
+    batches: usize,
+    bytes: u64,
+    /// For another record.
+    later: Vec<LogRef<F>>,
+    /// The journal has no place for them until a volume is free.
+    without_room: Vec<LogRef<F>>,
+}
+
+impl<F> Fitting<F> {
+    fn size(&self) -> u64 {
+        journal::size(self.logs.len(), self.batches, self.bytes)
+    }
+
+    fn ids(&self) -> impl Iterator<Item = LogId> {
+        self.logs.iter().map(|(log, _)| log.borrow().id)
+    }
+
+    fn take(self) -> Vec<(LogRef<F>, Vec<Append>)> {
+        let take = |(log, head): (LogRef<F>, Head)| {
+            let group = log.borrow_mut().take(head);
+            (log, group)
+        };
+        self.logs.into_iter().map(take).collect()
+    }
+}
+
+/// Those that fit into one record, of so many bytes of batches and so long at most.
+fn fit<F>(logs: Vec<LogRef<F>>, most: u64, room: u64) -> Fitting<F> {
+    let (later, without_room) = (Vec::new(), Vec::new());
+    let mut fitting = Fitting { logs: Vec::with_capacity(logs.len()), batches: 0, bytes: 0, later, without_room };
+    for log in logs {
+        let head = log.borrow().head().expect("it has a group");
+        let (batches, bytes) = (fitting.batches + head.batches, fitting.bytes + head.bytes);
+        let size = journal::size(fitting.logs.len() + 1, batches, bytes);
+        if size > room {
+            fitting.without_room.push(log);
+        } else if batches > journal::MOST_BATCHES || bytes > most {
+            fitting.later.push(log);
+        } else {
+            (fitting.batches, fitting.bytes) = (batches, bytes);
+            fitting.logs.push((log, head));
+        }
+    }
+    fitting
+}

@@ -1,0 +1,255 @@
+//! The journal that a shard's logs share: what is in it, that it goes, and what of it is refused.
+
+use super::model::{End, Model};
+use super::world::{Store, journaled, live_for_real};
+use klamm::disk::Blocking;
+use klamm::disk::logs::Logs;
+use klamm_core::effect::Input;
+use klamm_core::ids::{LogId, ShardIndex, Uuid};
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tokio::task::yield_now;
+
+const NO_ROLL: u64 = u64::MAX;
+const VOLUME: &str = "journal.0000000001.0of1.0";
+const OTHER_VOLUME: &str = "journal.0000000001.0of1.1";
+/// Where records begin.
+const RECORDS: usize = 8192;
+
+fn directory(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn life<T>(path: &Path, life: impl AsyncFnOnce(Store<Blocking>) -> T) -> T {
+    live_for_real(async || {
+        let disk = Blocking::open(path.to_path_buf(), 2).unwrap();
+        life(Store::start(disk, journaled()).await.unwrap()).await
+    })
+}
+
+fn journals(path: &Path) -> Vec<String> {
+    let names = fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with("journal.")).collect();
+    names.sort();
+    names
+}
+
+/// Where the records of a volume begin, as long as they stand in it one after the other.
+fn records(volume: &[u8]) -> Vec<usize> {
+    let number =
+        |at: usize, len: usize| volume[at..at + len].iter().fold(0, |n: usize, byte| n << 8 | usize::from(*byte));
+    let mut all = Vec::new();
+    let mut at = RECORDS;
+    while volume.get(at..at + 4) == Some(b"klmr") {
+        all.push(at);
+        at += 32 + number(at + 24, 4) + number(at + 28, 4);
+    }
+    all
+}
+
+/// Three logs, whose last groups are in the journal alone.
+fn owing(path: &Path) -> Vec<Model> {
+    let model = |i: u64| Model::new(LogId { topic: Uuid::from_halves(1, i), partition: 0 }, &format!("t{i}"));
+    let mut models: Vec<_> = (1..=3).map(model).collect();
+    life(path, async |store| {
+        for model in &mut models {
+            store.logs.change(model.open());
+            store.append(model, 1, 50, true, NO_ROLL).await;
+            store.append(model, 1, 50, true, NO_ROLL).await;
+        }
+        let mut patience = 1_000_000;
+        while !path.join(OTHER_VOLUME).exists() {
+            patience -= 1;
+            assert!(patience > 0, "no journal is made");
+            yield_now().await;
+        }
+        quiet().await;
+        for round in 0..3 {
+            models.iter_mut().for_each(|m| store.logs.change(m.append(2, 100 + round, true, NO_ROLL)));
+            for model in &mut models {
+                store.settle(model).await;
+            }
+            quiet().await;
+        }
+    });
+    models
+}
+
+/// Lets everything that can end do so.
+async fn quiet() {
+    for _ in 0..10_000 {
+        yield_now().await;
+    }
+}
+
+fn all_there(store: &Store<Blocking>, models: &mut [Model]) -> impl Future<Output = ()> {
+    async move {
+        for model in models {
+            let (found, most) = (store.found(model.log).await, model.durable.len());
+            model.find(found.as_ref(), most, most, End::Kill, "after a kill");
+        }
+    }
+}
+
+#[test]
+fn what_was_appended_in_one_turn_shares_a_record_and_comes_back_from_it() {
+    let path = directory("journal-shared");
+    let mut models = owing(&path);
+    let volume = fs::read(path.join(VOLUME)).unwrap();
+    let places = records(&volume);
+    assert!(places.len() >= 3, "three rounds");
+    for place in &places[places.len() - 3..] {
+        // The length of its list: three logs of one batch each.
+        assert_eq!(volume[place + 24..place + 28], (3u32 * (44 + 16)).to_be_bytes());
+    }
+    // The groups are in no segment yet: to bring them there is recovery's part.
+    let segment = |i: usize| fs::read(path.join(format!("t{i}-0/00000000000000000000.log"))).unwrap();
+    for (i, model) in models.iter().enumerate() {
+        let paid = segment(i + 1).iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let all: usize = model.now().batches.iter().map(|batch| batch.len()).sum();
+        assert!(paid + 3 * 100 < all, "{paid} of {all} bytes were paid");
+    }
+    life(&path, async |store| {
+        all_there(&store, &mut models).await;
+        assert!(!store.logs.needs_journals());
+        store.logs.clone().forget_journals().await.unwrap();
+    });
+    assert!(journals(&path).is_empty());
+    life(&path, async |store| all_there(&store, &mut models).await);
+}
+
+#[test]
+fn a_clean_close_leaves_no_journal() {
+    let path = directory("journal-closed");
+    let mut models = owing(&path);
+    life(&path, async |store| {
+        for model in &mut models {
+            let found = store.found(model.log).await;
+            model.recovered(model.durable.len(), found.as_ref());
+        }
+        store.logs.clone().forget_journals().await.unwrap();
+        for _ in 0..3 {
+            models.iter_mut().for_each(|m| store.logs.change(m.append(1, 10, true, NO_ROLL)));
+            for model in &mut models {
+                store.settle(model).await;
+            }
+        }
+        store.logs.close().await.unwrap();
+    });
+    assert!(journals(&path).is_empty());
+}
+
+/// Found by `world`, seed 97: a log had died with batches owed to it, the broker was stopped, and the journal went.
+#[test]
+fn a_clean_close_keeps_the_journal_of_a_log_that_died() {
+    let path = directory("journal-dead");
+    let mut models = owing(&path);
+    let kept = path.with_file_name("journal-dead-kept");
+    let _ = fs::remove_dir_all(&kept);
+    life(&path, async |store| {
+        for model in &mut models {
+            let found = store.found(model.log).await;
+            model.recovered(model.durable.len(), found.as_ref());
+        }
+        store.logs.clone().forget_journals().await.unwrap();
+        for _ in 0..5 {
+            models.iter_mut().for_each(|m| store.logs.change(m.append(1, 10, true, NO_ROLL)));
+            for model in &mut models {
+                store.settle(model).await;
+            }
+            quiet().await;
+        }
+        // Its next segment cannot be made.
+        fs::rename(path.join("t2-0"), &kept).unwrap();
+        store.logs.change(models[1].clone().append(1, 10, true, 1));
+        quiet().await;
+        store.logs.close().await.unwrap();
+    });
+    fs::rename(&kept, path.join("t2-0")).unwrap();
+    life(&path, async |store| all_there(&store, &mut models).await);
+}
+
+#[test]
+fn another_number_of_shards_finds_its_logs_in_the_journal() {
+    let path = directory("journal-shards");
+    let models = owing(&path);
+    let mut ends = Vec::new();
+    for shard in 0..3 {
+        live_for_real(async || {
+            let disk = Blocking::open(path.clone(), 2).unwrap();
+            let seen = Rc::new(RefCell::new(Vec::new()));
+            let told = seen.clone();
+            let events = Rc::new(move |input| told.borrow_mut().push(input));
+            let _ = Logs::recover(disk, journaled(), ShardIndex(shard), 3, events).await.unwrap();
+            for input in seen.take() {
+                let Input::Recovered { log, found, .. } = input else { panic!("{input:?}") };
+                ends.push((log, found.unwrap().state.at));
+            }
+        });
+    }
+    ends.sort();
+    assert_eq!(ends, models.iter().map(|m| (m.log, m.now().end())).collect::<Vec<_>>());
+    assert_eq!(journals(&path).len(), 2, "they go when all shards have recovered");
+}
+
+/// Why a store does not start.
+fn refusal(path: &Path) -> String {
+    live_for_real(async || {
+        let disk = Blocking::open(path.to_path_buf(), 2).unwrap();
+        Store::start(disk, journaled()).await.err().expect("it starts").to_string()
+    })
+}
+
+fn patch(path: &Path, at: usize) {
+    let mut bytes = fs::read(path.join(VOLUME)).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path.join(VOLUME), bytes).unwrap();
+}
+
+#[test]
+fn rot_in_a_journal_is_refused_and_named() {
+    let path = directory("journal-rot");
+    owing(&path);
+    let places = records(&fs::read(path.join(VOLUME)).unwrap());
+    // In the data of a record, and in a header.
+    let [.., bad, good] = places[..] else { panic!("{places:?}") };
+    patch(&path, good - 3);
+    let error = refusal(&path);
+    assert_eq!(error, format!("{VOLUME}: bad at position {bad}, but good again at {good}"));
+    patch(&path, good - 3);
+    patch(&path, 7);
+    assert_eq!(refusal(&path), format!("{VOLUME}: both its headers are damaged"));
+}
+
+#[test]
+fn a_torn_record_is_nobodys() {
+    let path = directory("journal-torn");
+    let mut models = owing(&path);
+    let places = records(&fs::read(path.join(VOLUME)).unwrap());
+    patch(&path, places.last().unwrap() + 40);
+    life(&path, async |store| {
+        for model in &mut models {
+            let (found, most) = (store.found(model.log).await, model.durable.len());
+            // As if the last group had not been acknowledged: all of its batches are gone, and nothing else.
+            assert_eq!(model.find(found.as_ref(), most - 1, most - 1, End::Kill, "torn"), most - 1);
+        }
+    });
+}
+
+#[test]
+fn a_journal_is_kept_for_a_log_that_was_refused() {
+    let path = directory("journal-kept");
+    owing(&path);
+    fs::write(path.join("t2-0/marks"), "damaged").unwrap();
+    life(&path, async |store| {
+        assert_eq!(store.recovered.iter().filter(|(.., found)| found.is_err()).count(), 1);
+        assert!(store.logs.needs_journals());
+    });
+    fs::remove_file(path.join("t2-0/marks")).unwrap();
+    life(&path, async |store| assert!(store.recovered.iter().all(|(.., found)| found.is_ok())));
+}

@@ -87,12 +87,10 @@ async fn quiet() {
     }
 }
 
-fn all_there(store: &Store<Blocking>, models: &mut [Model]) -> impl Future<Output = ()> {
-    async move {
-        for model in models {
-            let (found, most) = (store.found(model.log).await, model.durable.len());
-            model.find(found.as_ref(), most, most, End::Kill, "after a kill");
-        }
+async fn all_there(store: &Store<Blocking>, models: &mut [Model]) {
+    for model in models {
+        let (found, most) = (store.found(model.log).await, model.durable.len());
+        model.find(found.as_ref(), most, most, End::Kill, "after a kill");
     }
 }
 
@@ -116,8 +114,8 @@ fn what_was_appended_in_one_turn_shares_a_record_and_comes_back_from_it() {
     }
     life(&path, async |store| {
         all_there(&store, &mut models).await;
-        assert!(!store.logs.needs_journals());
-        store.logs.clone().forget_journals().await.unwrap();
+        assert!(store.logs.needed_journals().is_empty());
+        store.logs.clone().forget_journals(&[]).await.unwrap();
     });
     assert!(journals(&path).is_empty());
     life(&path, async |store| all_there(&store, &mut models).await);
@@ -132,7 +130,7 @@ fn a_clean_close_leaves_no_journal() {
             let found = store.found(model.log).await;
             model.recovered(model.durable.len(), found.as_ref());
         }
-        store.logs.clone().forget_journals().await.unwrap();
+        store.logs.clone().forget_journals(&[]).await.unwrap();
         for _ in 0..3 {
             models.iter_mut().for_each(|m| store.logs.change(m.append(1, 10, true, NO_ROLL)));
             for model in &mut models {
@@ -156,7 +154,7 @@ fn a_clean_close_keeps_the_journal_of_a_log_that_died() {
             let found = store.found(model.log).await;
             model.recovered(model.durable.len(), found.as_ref());
         }
-        store.logs.clone().forget_journals().await.unwrap();
+        store.logs.clone().forget_journals(&[]).await.unwrap();
         for _ in 0..5 {
             models.iter_mut().for_each(|m| store.logs.change(m.append(1, 10, true, NO_ROLL)));
             for model in &mut models {
@@ -248,7 +246,9 @@ fn a_journal_is_kept_for_a_log_that_was_refused() {
     fs::write(path.join("t2-0/marks"), "damaged").unwrap();
     life(&path, async |store| {
         assert_eq!(store.recovered.iter().filter(|(.., found)| found.is_err()).count(), 1);
-        assert!(store.logs.needs_journals());
+        let needed = store.logs.needed_journals();
+        assert_eq!(needed, [VOLUME]);
+        store.logs.clone().forget_journals(&needed).await.unwrap();
     });
     fs::remove_file(path.join("t2-0/marks")).unwrap();
     life(&path, async |store| assert!(store.recovered.iter().all(|(.., found)| found.is_ok())));

@@ -274,7 +274,7 @@ impl<D: Disk> Logs<D> {
         let write = self.write(file, at, batches.both(), head.is_some_and(|head| head.sync));
         let mut it = log.borrow_mut();
         assert!(it.flight.is_none(), "{}: two groups under way", it.id);
-        it.flight = Some(Flight { batches, write });
+        it.flight = Some(Box::new(Flight { batches, write }));
         self.took_off(it.id);
         true
     }
@@ -296,7 +296,7 @@ impl<D: Disk> Logs<D> {
     /// A write has ended.
     fn landed(&self, log: &LogRef<D::File>, batches: Batches, result: io::Result<()>) {
         self.has_landed(log.borrow().id);
-        let bytes = size_of(&batches.group);
+        let bytes = bytes_of(&batches.group);
         self.ended(log, batches, result);
         self.look_ahead(log, bytes);
     }
@@ -332,7 +332,7 @@ impl<D: Disk> Logs<D> {
         if let Some(state) = group[0].roll.take() {
             self.roll(log, *state, sync).await?;
         }
-        let end = log.borrow().active().bytes + size_of(group);
+        let end = log.borrow().active().bytes + bytes_of(group);
         if log.borrow().must_wait(end, sync) {
             self.rested(log).await?;
         }
@@ -343,17 +343,11 @@ impl<D: Disk> Logs<D> {
         }
         let (base, at) = (log.borrow().active().base, log.borrow().active().bytes);
         let file = self.file(log, base).await?;
-        self.write(file, at, [&*group], sync).await.map(drop)
+        self.write(file, at, [group, &[]], sync).await.map(drop)
     }
 
-    fn write<'a>(
-        &self,
-        file: D::File,
-        at: u64,
-        batches: impl IntoIterator<Item = &'a [Append]> + Clone,
-        sync: bool,
-    ) -> Completion<D::File> {
-        let all = || batches.clone().into_iter().flatten();
+    fn write(&self, file: D::File, at: u64, batches: [&[Append]; 2], sync: bool) -> Completion<D::File> {
+        let all = || batches.into_iter().flatten();
         let prefixes: Vec<u8> = all().flat_map(|a| a.prefix).collect();
         let mut prefixes = Bytes::from(prefixes);
         let data = all().flat_map(|a| [prefixes.split_to(PREFIX), a.rest.clone()]).collect();
@@ -647,6 +641,6 @@ impl<F> Log<F> {
     }
 }
 
-pub(super) fn size_of(group: &[Append]) -> u64 {
+pub(super) fn bytes_of(group: &[Append]) -> u64 {
     group.iter().map(|a| a.header.size() as u64).sum()
 }

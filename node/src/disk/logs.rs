@@ -109,8 +109,8 @@ struct Shard<D: Disk> {
     commits: RefCell<Commits<D::File>>,
     /// The names of this life's journal.
     volumes: [Volume; 2],
-    /// Earlier lives' journals, and whether a log that was refused may still need them.
-    replayed: RefCell<(Vec<Volume>, bool)>,
+    /// Earlier lives' journals, and those of them that a log that was refused may still need.
+    replayed: RefCell<(Vec<Volume>, Vec<String>)>,
     /// How many batches one sync made durable.
     groups: Histogram,
 }
@@ -261,8 +261,9 @@ impl<D: Disk> Logs<D> {
             result = result.and(one);
         }
         result?;
-        // What is owed to a dead log is nowhere else.
-        if dead.is_empty() { self.end_journal().await } else { Ok(()) }
+        // A dead log may have in the journal what is nowhere else on the device.
+        let needs = |log: &LogRef<D::File>| log.borrow().synced < log.borrow().durable;
+        if dead.iter().any(needs) { Ok(()) } else { self.end_journal().await }
     }
 
     /// A batch is readable from now on.
@@ -403,22 +404,23 @@ impl<D: Disk> Logs<D> {
     /// The journals of earlier lives were put back into the logs.
     pub(super) fn replayed(&self, redo: Redo<D::File>) {
         let refused = |id: &LogId| self.log(*id).is_some_and(|log| log.borrow().segments.is_empty());
-        let needed = redo.logs().any(refused);
+        let needed = redo.volumes_of(refused).iter().map(Volume::to_string).collect();
         self.0.replayed.replace((redo.volumes, needed));
     }
 
-    /// Whether earlier lives' journals have something of a log that was refused.
+    /// The files of earlier lives' journals that have something of a log that was refused.
     #[must_use]
-    pub fn needs_journals(&self) -> bool {
-        self.0.replayed.borrow().1
+    pub fn needed_journals(&self) -> Vec<String> {
+        self.0.replayed.borrow().1.clone()
     }
 
-    /// Removes the journals of earlier lives: every shard has recovered, and needs them no more.
+    /// Removes the journals of earlier lives, but for those that a shard needs: every shard has recovered.
     ///
     /// # Errors
     /// The disk's. They do no harm where they are.
-    pub async fn forget_journals(self) -> io::Result<()> {
-        let (volumes, _) = self.0.replayed.take();
+    pub async fn forget_journals(self, needed: &[String]) -> io::Result<()> {
+        let (mut volumes, _) = self.0.replayed.take();
+        volumes.retain(|volume| !needed.contains(&volume.to_string()));
         self.remove_volumes(&volumes).await
     }
 

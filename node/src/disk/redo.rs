@@ -25,7 +25,7 @@ const STEP: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Redo<F> {
     groups: BTreeMap<LogId, Vec<Group<F>>>,
-    /// The volumes that were read, and may be removed once all shards have recovered.
+    /// The volumes that there are.
     pub(super) volumes: Vec<Volume>,
 }
 
@@ -33,6 +33,7 @@ pub(super) struct Redo<F> {
 #[derive(Debug)]
 struct Group<F> {
     volume: F,
+    name: Volume,
     cuts: u32,
     /// Its place.
     base: Offset,
@@ -45,6 +46,7 @@ struct Group<F> {
 
 /// A volume that is being read.
 struct Reading<'a, F> {
+    name: Volume,
     file: &'a F,
     path: &'a str,
     stamp: u64,
@@ -63,9 +65,10 @@ impl<F> Redo<F> {
         self.counting(log, cuts).map(|group| group.end).max().unwrap_or_default()
     }
 
-    /// The logs that they have something of.
-    pub(super) fn logs(&self) -> impl Iterator<Item = &LogId> {
-        self.groups.keys()
+    /// The volumes that have something of some logs.
+    pub(super) fn volumes_of(&self, some: impl Fn(&LogId) -> bool) -> BTreeSet<Volume> {
+        let groups = self.groups.iter().filter(|(log, _)| some(log)).flat_map(|(_, groups)| groups);
+        groups.map(|group| group.name).collect()
     }
 
     fn counting(&self, log: LogId, cuts: u32) -> impl Iterator<Item = &Group<F>> {
@@ -89,7 +92,7 @@ impl<D: Disk> Logs<D> {
             redo.volumes.push(volume);
             // With as many shards as then, the other shards' volumes have nothing of ours.
             if volume.shards != shards || volume.shard == self.volume_names()[0].shard {
-                self.read_volume(&volume.to_string(), &ours, &mut redo.groups).await?;
+                self.read_volume(volume, &ours, &mut redo.groups).await?;
             }
         }
         Ok(redo)
@@ -97,14 +100,15 @@ impl<D: Disk> Logs<D> {
 
     async fn read_volume(
         &self,
-        path: &str,
+        name: Volume,
         ours: &impl Fn(&LogId) -> bool,
         groups: &mut BTreeMap<LogId, Vec<Group<D::File>>>,
     ) -> io::Result<()> {
+        let path = &name.to_string();
         let file = self.disk().open(path, false).await.map_err(at(path))?;
         let length = self.disk().length(&file).await.map_err(at(path))?;
         let stamp = self.stamp_of(&file, path).await?;
-        let reading = Reading { file: &file, path, stamp, length };
+        let reading = Reading { name, file: &file, path, stamp, length };
         let (mut next, mut number) = (FIRST, None);
         loop {
             let head = self.head(&reading, next).await?;
@@ -141,7 +145,7 @@ impl<D: Disk> Logs<D> {
 
     /// The record that begins here, up to its data, if that is as it was written in this turn.
     async fn head(&self, reading: &Reading<'_, D::File>, position: u64) -> io::Result<Option<(Head, Bytes)>> {
-        let Reading { file, path, stamp, length } = *reading;
+        let Reading { file, path, stamp, length, .. } = *reading;
         let bytes = self.disk().read(file, position, RECORD_BYTES).await.map_err(at(path))?;
         let Some(head) = Head::parse(&bytes).filter(|head| head.stamp == stamp) else { return Ok(None) };
         let fits = position + head.size() <= length;
@@ -158,7 +162,7 @@ impl<D: Disk> Logs<D> {
         head: &Head,
         list: &[u8],
     ) -> io::Result<Option<Vec<(LogId, Group<D::File>)>>> {
-        let Reading { file, path, .. } = *reading;
+        let Reading { name, file, path, .. } = *reading;
         let mut data_at = position + head.upto_data();
         let end = position + head.size();
         let Some(listed) = journal::list(list) else { return Ok(None) };
@@ -168,6 +172,7 @@ impl<D: Disk> Logs<D> {
         for part in listed {
             let mut group = Group {
                 volume: file.clone(),
+                name,
                 cuts: part.cuts,
                 base: part.base,
                 at: part.at,

@@ -7,7 +7,7 @@
 //! `sendfile` passes pages by reference, so bytes that were "sent" are still read later. Below `sent_upto` a file is
 //! therefore never cut in place: it is replaced, and whoever holds the old one keeps the old bytes.
 
-use super::commit::{Append, Change, Chore, Flight, size_of};
+use super::commit::{Append, Change, Chore, Flight, bytes_of};
 use super::index::Index;
 use super::tail::Tail;
 use klamm_core::ids::{LogId, Offset, Timestamp};
@@ -48,7 +48,7 @@ pub(super) struct Owed {
 
 impl Owed {
     pub(super) fn extend(&mut self, group: Vec<Append>) {
-        self.bytes += size_of(&group);
+        self.bytes += bytes_of(&group);
         if self.batches.is_empty() {
             self.batches = group;
         } else {
@@ -185,7 +185,7 @@ pub(super) struct Log<F> {
     /// A task works on the queue.
     pub(super) draining: bool,
     /// The group that is being written.
-    pub(super) flight: Option<Flight<F>>,
+    pub(super) flight: Option<Box<Flight<F>>>,
     pub(super) chore: Option<Chore>,
     /// Why it takes no change any more.
     pub(super) dead: Option<String>,
@@ -265,9 +265,9 @@ impl<F> Log<F> {
             self.tail.landed(append.seq);
         }
         self.touched = true;
-        self.unmarked += size_of(paid);
+        self.unmarked += bytes_of(paid);
         if synced {
-            self.unmarked += size_of(group);
+            self.unmarked += bytes_of(group);
             (self.synced, self.durable) = (self.written, self.written);
         }
         if !group.is_empty() {

@@ -49,8 +49,8 @@ pub enum Message<F> {
     },
     /// The sender has recovered its logs.
     Recovered {
-        /// Whether it has refused one that may still need earlier lives' journals.
-        needs_journals: bool,
+        /// Files of earlier lives' journals that have something of a log that it has refused.
+        needed_journals: Vec<String>,
     },
     /// The broker stops, and the sender has no connection left: it asks nothing any more.
     Drained,

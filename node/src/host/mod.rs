@@ -126,7 +126,7 @@ pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<(
         opened: 0,
         drained: 0,
         recovering: 0,
-        needs_journals: false,
+        needed_journals: Vec::new(),
         tasks: JoinSet::new(),
         effects: Vec::new(),
         serving: Some(serving),
@@ -155,8 +155,8 @@ struct Host<D: Disk, C> {
     drained: usize,
     /// Other shards that have not recovered their logs yet.
     recovering: usize,
-    /// Whether a shard has refused a log that may still need earlier lives' journals.
-    needs_journals: bool,
+    /// Files of earlier lives' journals that have something of a log that a shard has refused.
+    needed_journals: Vec<String>,
     /// Connections, look-ups, leases on their way to another shard.
     tasks: JoinSet<()>,
     /// Emptied and filled by each step.
@@ -172,9 +172,8 @@ impl<D: Disk, C: Clock> Host<D, C> {
     /// Says so to the other shards.
     fn recovered(&mut self) {
         self.recovering = self.mesh.others();
-        self.needs_journals = self.logs.needs_journals();
-        let needs_journals = self.needs_journals;
-        self.mesh.tell_others(|| Message::Recovered { needs_journals });
+        self.needed_journals = self.logs.needed_journals();
+        self.mesh.tell_others(|| Message::Recovered { needed_journals: self.needed_journals.clone() });
         self.forget_journals();
     }
 
@@ -411,9 +410,9 @@ impl<D: Disk, C: Clock> Host<D, C> {
                 // Whoever asked may have given up.
                 return drop(to.send(self.report()));
             }
-            Message::Recovered { needs_journals } => {
+            Message::Recovered { needed_journals } => {
                 self.recovering -= 1;
-                self.needs_journals |= needs_journals;
+                self.needed_journals.extend(needed_journals);
                 return self.forget_journals();
             }
             Message::Drained => {
@@ -426,12 +425,12 @@ impl<D: Disk, C: Clock> Host<D, C> {
 
     /// Once all shards have recovered, one of them removes what they have recovered from.
     fn forget_journals(&mut self) {
-        if self.mesh.shard() != ShardIndex(0) || self.recovering > 0 || self.needs_journals {
+        if self.mesh.shard() != ShardIndex(0) || self.recovering > 0 {
             return;
         }
-        let logs = self.logs.clone();
+        let (logs, needed) = (self.logs.clone(), mem::take(&mut self.needed_journals));
         self.tasks.spawn_local(async move {
-            if let Err(error) = logs.forget_journals().await {
+            if let Err(error) = logs.forget_journals(&needed).await {
                 tracing::warn!(%error, "an earlier life's journal is still there");
             }
         });

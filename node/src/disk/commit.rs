@@ -1,7 +1,7 @@
 //! One log's FIFO: group commit, rolls, and the work that is kept out of a group's way.
 //!
 //! While a group is being written the next one gathers. A log has one group under way, at most [`GROUP_BYTES`] or one
-//! batch, so after a crash only that one can be torn. A failed write or sync is final: it and everything behind it fails,
+//! batch, so after a crash only that one can be torn: what the log is owed and gets in the same write, the journal has. A failed write or sync is final: it and everything behind it fails,
 //! nothing is retried. A log at rest has no task.
 //!
 //! A *chore* is work beside the queue, one at a time: zeros ahead of the batches, marks, the end of a closed segment.
@@ -377,6 +377,9 @@ impl<D: Disk> Logs<D> {
         for append in group {
             self.fail(log, Change::Append(append), &error);
         }
+        if !paid.is_empty() {
+            tracing::error!(error, "the log takes no more batches; what it is owed stays in the journal");
+        }
     }
 
     /// Ends a change that was not, and will not be, made.
@@ -437,6 +440,7 @@ impl<D: Disk> Logs<D> {
         let mut it = log.borrow_mut();
         it.synced = it.synced.max(state.at);
         it.marks.flushed = it.marks.flushed.max(state.at);
+        it.durable = it.durable.max(it.synced);
         it.unmarked = 0;
         Ok(())
     }

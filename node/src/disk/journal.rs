@@ -16,7 +16,6 @@
 //! the data: the rest of each batch.
 
 use super::commit::{Append, GROUP_BYTES};
-use super::names::Volume as Name;
 use super::tail::PREFIX;
 use bytes::Bytes;
 use klamm_core::ids::{LogId, Offset, Uuid};
@@ -24,7 +23,7 @@ use std::collections::BTreeSet;
 use std::mem;
 
 const VOLUME_MAGIC: &[u8; 4] = b"klmj";
-pub(super) const RECORD_MAGIC: [u8; 4] = *b"klmr";
+const RECORD_MAGIC: [u8; 4] = *b"klmr";
 pub(super) const VERSION: u16 = 1;
 /// Where a volume's headers stand, in bytes: each has its own sector.
 pub(super) const HEADERS: [u64; 2] = [0, 4096];
@@ -34,6 +33,8 @@ pub(super) const FIRST: u64 = 8192;
 pub(super) const VOLUME_BYTES: usize = 26;
 /// Bytes of a record before its list.
 pub(super) const RECORD_BYTES: usize = 32;
+/// Where in a record its stamp is.
+pub(super) const STAMP_AT: u64 = 8;
 /// Bytes of a log in the list, before its batches.
 const LOG_BYTES: usize = 44;
 /// Batches of one record: each is a slice, and `IOV_MAX` is 1024.
@@ -71,9 +72,8 @@ pub(super) struct Volumes<F> {
 /// One file of a journal.
 #[derive(Debug)]
 pub(super) struct Volume<F> {
-    pub(super) name: Name,
-    pub(super) file: F,
-    pub(super) turn: u64,
+    file: F,
+    turn: u64,
     /// Where the next record begins.
     at: u64,
     /// Whether its header is durable, and nothing in it is needed any more.
@@ -84,8 +84,8 @@ pub(super) struct Volume<F> {
 
 impl<F: Clone> Volume<F> {
     /// One with a durable header and no records.
-    pub(super) fn new(name: Name, file: F, turn: u64) -> Volume<F> {
-        Volume { name, file, turn, at: FIRST, fresh: true, logs: BTreeSet::new() }
+    pub(super) fn new(file: F, turn: u64) -> Volume<F> {
+        Volume { file, turn, at: FIRST, fresh: true, logs: BTreeSet::new() }
     }
 }
 
@@ -143,11 +143,6 @@ impl<F: Clone> Volumes<F> {
     pub(super) fn turned(&mut self, turn: u64) {
         let volume = &mut self.files[1];
         (volume.turn, volume.at, volume.fresh) = (turn, FIRST, true);
-    }
-
-    /// The volumes' names.
-    pub(super) fn names(&self) -> [Name; 2] {
-        [self.files[0].name, self.files[1].name]
     }
 }
 

@@ -93,6 +93,9 @@ impl<D: Disk> Clone for Logs<D> {
     }
 }
 
+/// Earlier lives' journals, and for each log those that have something of it.
+type Replayed = (Vec<Volume>, BTreeMap<LogId, BTreeSet<Volume>>);
+
 struct Shard<D: Disk> {
     disk: D,
     options: Options,
@@ -109,8 +112,7 @@ struct Shard<D: Disk> {
     commits: RefCell<Commits<D::File>>,
     /// The names of this life's journal.
     volumes: [Volume; 2],
-    /// Earlier lives' journals, and those of them that a log that was refused may still need.
-    replayed: RefCell<(Vec<Volume>, Vec<String>)>,
+    replayed: RefCell<Replayed>,
     /// How many batches one sync made durable.
     groups: Histogram,
 }
@@ -403,18 +405,24 @@ impl<D: Disk> Logs<D> {
 
     /// The journals of earlier lives were put back into the logs.
     pub(super) fn replayed(&self, redo: Redo<D::File>) {
-        let refused = |id: &LogId| self.log(*id).is_some_and(|log| log.borrow().segments.is_empty());
-        let needed = redo.volumes_of(refused).iter().map(Volume::to_string).collect();
-        self.0.replayed.replace((redo.volumes, needed));
+        let logs = redo.volumes_by_log();
+        self.0.replayed.replace((redo.volumes, logs));
     }
 
-    /// The files of earlier lives' journals that have something of a log that was refused.
+    /// The files of earlier lives' journals that have something of a log that was refused, or that is not here although
+    /// it should be: its folder may come back.
     #[must_use]
-    pub fn needed_journals(&self) -> Vec<String> {
-        self.0.replayed.borrow().1.clone()
+    pub fn needed_journals(&self, should_be: impl Fn(LogId) -> bool) -> Vec<String> {
+        let needs = |id: &LogId| match self.log(*id) {
+            Some(log) => log.borrow().segments.is_empty(),
+            None => should_be(*id),
+        };
+        let replayed = self.0.replayed.borrow();
+        let needed = replayed.1.iter().filter(|(id, _)| needs(id)).flat_map(|(_, volumes)| volumes);
+        needed.map(Volume::to_string).collect()
     }
 
-    /// Removes the journals of earlier lives, but for those that a shard needs: every shard has recovered.
+    /// Removes the journals of earlier lives, but for those that a shard needs: every shard has said what it does.
     ///
     /// # Errors
     /// The disk's. They do no harm where they are.

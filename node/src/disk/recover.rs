@@ -147,6 +147,9 @@ impl<D: Disk> Logs<D> {
         let mut log = Log::new(id, topic.to_owned());
         log.folder = folder.into();
         log.segments = self.closed(folder, &kept, &mut state, &marks).await?;
+        if redo.is_ahead(id, marks.cuts) {
+            return Err(corrupt(&format!("{folder}/{MARKS}"), "older than the journal, or gone"));
+        }
         let redone = self.redo(redo, id, folder, &kept.range(state.at..).copied().collect(), &marks).await?;
         let durable = marks.flushed.max(redo.durable(id, marks.cuts));
         let scanned = self.scan_all(folder, &kept, &mut state, &marks, durable).await?;

@@ -5,7 +5,7 @@
 //! To do it all once more is harmless, so a journal may be removed late, and another crash may come at any time.
 
 use super::at;
-use super::journal::{self, FIRST, HEADERS, Head, LONGEST, RECORD_BYTES, RECORD_MAGIC, VOLUME_BYTES};
+use super::journal::{self, FIRST, HEADERS, Head, LONGEST, RECORD_BYTES, STAMP_AT, VOLUME_BYTES};
 use super::logs::Logs;
 use super::names::{self, LOG, Volume, path};
 use super::segment::Marks;
@@ -65,10 +65,15 @@ impl<F> Redo<F> {
         self.counting(log, cuts).map(|group| group.end).max().unwrap_or_default()
     }
 
-    /// The volumes that have something of some logs.
-    pub(super) fn volumes_of(&self, some: impl Fn(&LogId) -> bool) -> BTreeSet<Volume> {
-        let groups = self.groups.iter().filter(|(log, _)| some(log)).flat_map(|(_, groups)| groups);
-        groups.map(|group| group.name).collect()
+    /// Whether they speak of a cut that the log's marks do not know of: no crash leaves that.
+    pub(super) fn is_ahead(&self, log: LogId, cuts: u32) -> bool {
+        self.groups.get(&log).into_iter().flatten().any(|group| group.cuts > cuts)
+    }
+
+    /// For each log, the volumes that have something of it.
+    pub(super) fn volumes_by_log(&self) -> BTreeMap<LogId, BTreeSet<Volume>> {
+        let names = |groups: &Vec<Group<F>>| groups.iter().map(|group| group.name).collect();
+        self.groups.iter().map(|(log, groups)| (*log, names(groups))).collect()
     }
 
     fn counting(&self, log: LogId, cuts: u32) -> impl Iterator<Item = &Group<F>> {
@@ -213,12 +218,13 @@ impl<D: Disk> Logs<D> {
         behind: u64,
         number: u64,
     ) -> io::Result<()> {
-        let Reading { file, path, length, .. } = *reading;
+        let Reading { file, path, stamp, length, .. } = *reading;
         let mut from = bad + behind;
         while from < length {
             let bytes = self.disk().read(file, from, STEP).await.map_err(at(path))?;
-            for place in memmem::find_iter(&bytes, &RECORD_MAGIC) {
-                let position = from + place as u64;
+            // By its stamp, which no client knows: what clients sent may be full of anything else.
+            for place in memmem::find_iter(&bytes, &stamp.to_be_bytes()) {
+                let Some(position) = (from + place as u64).checked_sub(STAMP_AT) else { continue };
                 if let Some((head, list)) = self.head(reading, position).await?
                     && head.number > number
                     && self.batches_of(reading, position, &head, &list).await?.is_some()
@@ -229,7 +235,7 @@ impl<D: Disk> Logs<D> {
             if bytes.len() < STEP {
                 break;
             }
-            from += (STEP - RECORD_MAGIC.len() + 1) as u64;
+            from += (STEP - size_of_val(&stamp) + 1) as u64;
         }
         Ok(())
     }

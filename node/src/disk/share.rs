@@ -85,7 +85,7 @@ impl<D: Disk> Logs<D> {
         let enough = !commits.ready.is_empty() || self.options().journal_least <= 1;
         // Without room it would come back at once.
         let room = || journal::size(1, head.batches, head.bytes) <= volumes.room();
-        commits.flight.is_some() || (enough && room())
+        (commits.flight.is_some() || enough) && room()
     }
 
     /// The largest group that the journal takes, in bytes.
@@ -224,7 +224,7 @@ impl<D: Disk> Logs<D> {
         let mut it = log.borrow_mut();
         if it.flight.is_none() && it.queue.is_empty() && it.owed.bytes < OWED {
             it.draining = false;
-        } else if it.may_share(self.most_shared()) {
+        } else if it.owed.bytes < OWED && it.may_share(self.most_shared()) {
             drop(it);
             self.commits().borrow_mut().ready.push(log);
         } else {
@@ -267,6 +267,9 @@ impl<D: Disk> Logs<D> {
     fn settling(&self, id: LogId) -> Option<(LogId, oneshot::Receiver<io::Result<()>>)> {
         let log = self.log(id)?;
         if let Some(error) = log.borrow().dead.clone() {
+            if log.borrow().synced >= log.borrow().durable {
+                return None;
+            }
             let (failed, settled) = oneshot::channel();
             let _ = failed.send(Err(io::Error::other(error)));
             return Some((id, settled));
@@ -277,18 +280,21 @@ impl<D: Disk> Logs<D> {
     }
 
     async fn make_journal(self) {
-        let made = self.make_volumes().await;
-        let mut commits = self.commits().borrow_mut();
-        if !matches!(commits.journal, Journal::Making) {
-            return; // The store was closed meanwhile.
-        }
-        commits.journal = match made {
-            Ok(volumes) => Journal::Open(volumes),
-            Err(error) => {
-                tracing::warn!(%error, "no journal could be made: each log syncs its own segment");
-                Journal::Over
+        let error = match self.make_volumes().await {
+            // Unless the store was closed meanwhile.
+            Ok(volumes) if matches!(self.commits().borrow().journal, Journal::Making) => {
+                self.commits().borrow_mut().journal = Journal::Open(volumes);
+                return;
             }
+            Ok(_) => None,
+            Err(error) => Some(error),
         };
+        self.commits().borrow_mut().journal = Journal::Over;
+        // Where the disk is full, others need the room.
+        let removed = self.remove_volumes(&self.volume_names()).await;
+        if let Some(error) = error.or(removed.err()) {
+            tracing::warn!(%error, "no journal could be made: each log syncs its own segment");
+        }
     }
 
     async fn make_volumes(&self) -> io::Result<Volumes<D::File>> {
@@ -318,23 +324,29 @@ impl<D: Disk> Logs<D> {
         let op = Op::Write { file: file.clone(), at: place, data: vec![header], sync: true };
         self.disk().perform(op).await.map_err(at(&new))?;
         self.disk().perform(Op::Rename { from: new, to: path.clone() }).await.map_err(at(&path))?;
-        Ok(Volume::new(name, file, turn))
+        Ok(Volume::new(file, turn))
     }
 
     /// Every log is closed: the journal is not needed any more.
     pub(super) async fn end_journal(&self) -> io::Result<()> {
         let journal = mem::replace(&mut self.commits().borrow_mut().journal, Journal::Over);
-        let Journal::Open(volumes) = journal else { return Ok(()) };
-        self.remove_volumes(&volumes.names()).await
+        match journal {
+            // Whoever is making it sees that it is over.
+            Journal::Absent | Journal::Making => Ok(()),
+            Journal::Open(_) | Journal::Over => self.remove_volumes(&self.volume_names()).await,
+        }
     }
 
-    /// Removes volumes that nothing is owed from.
+    /// Removes volumes that nothing is owed from, those that there are, finished or not.
     pub(super) async fn remove_volumes(&self, names: &[names::Volume]) -> io::Result<()> {
-        for name in names {
-            let path = name.to_string();
-            self.disk().perform(Op::Remove { path: path.clone() }).await.map_err(at(&path))?;
+        let mut any = false;
+        for path in names.iter().flat_map(|name| [name.to_string(), format!("{name}{UNFINISHED}")]) {
+            match self.disk().perform(Op::Remove { path: path.clone() }).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&path)(error)),
+                result => any |= result.is_ok(),
+            }
         }
-        if names.is_empty() { Ok(()) } else { self.sync_dir("").await }
+        if any { self.sync_dir("").await } else { Ok(()) }
     }
 }
 

@@ -47,9 +47,9 @@ pub enum Message<F> {
         /// Whom to tell.
         to: oneshot::Sender<Report>,
     },
-    /// The sender has recovered its logs.
+    /// The sender has recovered its logs, and knows which there should be.
     Recovered {
-        /// Files of earlier lives' journals that have something of a log that it has refused.
+        /// Files of earlier lives' journals that have something of a log that it has refused or misses.
         needed_journals: Vec<String>,
     },
     /// The broker stops, and the sender has no connection left: it asks nothing any more.

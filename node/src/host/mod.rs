@@ -115,6 +115,7 @@ pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<(
     let logs = Logs::recover(disk, options, config.shard, config.shards, events).await?;
     shared.logs.replace(logs.downgrade());
     shared.mailbox.put(Input::Started);
+    let recovering = mesh.others() + 1;
     let mut host = Host {
         shard: Shard::new(config),
         logs,
@@ -125,7 +126,7 @@ pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<(
         idle: BTreeSet::new(),
         opened: 0,
         drained: 0,
-        recovering: 0,
+        recovering,
         needed_journals: Vec::new(),
         tasks: JoinSet::new(),
         effects: Vec::new(),
@@ -133,7 +134,6 @@ pub async fn run<N: Net, D: Disk, C: Clock>(node: Node<N, D, C>) -> io::Result<(
         observer,
         halted: None,
     };
-    host.recovered();
     host.serve(net, stop).await;
     host.drain().await;
     host.close().await
@@ -153,9 +153,9 @@ struct Host<D: Disk, C> {
     opened: u64,
     /// Other shards that have none left, because the broker stops.
     drained: usize,
-    /// Other shards that have not recovered their logs yet.
+    /// Shards that have not said yet which of the earlier lives' journals they need.
     recovering: usize,
-    /// Files of earlier lives' journals that have something of a log that a shard has refused.
+    /// Files of earlier lives' journals that have something of a log that a shard has refused or misses.
     needed_journals: Vec<String>,
     /// Connections, look-ups, leases on their way to another shard.
     tasks: JoinSet<()>,
@@ -169,12 +169,12 @@ struct Host<D: Disk, C> {
 }
 
 impl<D: Disk, C: Clock> Host<D, C> {
-    /// Says so to the other shards.
+    /// All logs are recovered, and it is known which there should be.
     fn recovered(&mut self) {
-        self.recovering = self.mesh.others();
-        self.needed_journals = self.logs.needed_journals();
-        self.mesh.tell_others(|| Message::Recovered { needed_journals: self.needed_journals.clone() });
-        self.forget_journals();
+        let image = self.shard.image();
+        let needed = self.logs.needed_journals(|log| image.partition(log).is_some());
+        self.mesh.tell_others(|| Message::Recovered { needed_journals: needed.clone() });
+        self.has_recovered(needed);
     }
 
     async fn serve<N: Net>(&mut self, net: N, mut stop: Pin<Box<dyn Future<Output = ()>>>) {
@@ -361,6 +361,7 @@ impl<D: Disk, C: Clock> Host<D, C> {
             Effect::Publish { upto, records } => self.mesh.publish(upto, &records),
             Effect::Ready => {
                 if let Some(serving) = self.serving.take() {
+                    self.recovered();
                     serving();
                 }
             }
@@ -411,9 +412,7 @@ impl<D: Disk, C: Clock> Host<D, C> {
                 return drop(to.send(self.report()));
             }
             Message::Recovered { needed_journals } => {
-                self.recovering -= 1;
-                self.needed_journals.extend(needed_journals);
-                return self.forget_journals();
+                return self.has_recovered(needed_journals);
             }
             Message::Drained => {
                 self.drained += 1;
@@ -423,8 +422,10 @@ impl<D: Disk, C: Clock> Host<D, C> {
         self.shared.mailbox.put(input);
     }
 
-    /// Once all shards have recovered, one of them removes what they have recovered from.
-    fn forget_journals(&mut self) {
+    /// A shard has recovered. After all of them, the first one removes what they have recovered from.
+    fn has_recovered(&mut self, needed: Vec<String>) {
+        self.recovering -= 1;
+        self.needed_journals.extend(needed);
         if self.mesh.shard() != ShardIndex(0) || self.recovering > 0 {
             return;
         }

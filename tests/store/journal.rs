@@ -69,15 +69,30 @@ fn owing(path: &Path) -> Vec<Model> {
             yield_now().await;
         }
         quiet().await;
-        for round in 0..3 {
-            models.iter_mut().for_each(|m| store.logs.change(m.append(2, 100 + round, true, NO_ROLL)));
-            for model in &mut models {
-                store.settle(model).await;
-            }
-            quiet().await;
-        }
+        rounds(&store, &mut models, 3).await;
     });
     models
+}
+
+/// In each round every log takes a batch, all in one turn.
+async fn rounds(store: &Store<Blocking>, models: &mut [Model], count: usize) {
+    for round in 0..count {
+        models.iter_mut().for_each(|m| store.logs.change(m.append(2, 100 + round, true, NO_ROLL)));
+        for model in &mut *models {
+            store.settle(model).await;
+        }
+        quiet().await;
+    }
+}
+
+/// A later life: earlier journals go, and there are some more rounds.
+async fn go_on(store: &Store<Blocking>, models: &mut [Model], count: usize) {
+    for model in &mut *models {
+        let found = store.found(model.log).await;
+        model.recovered(model.durable.len(), found.as_ref());
+    }
+    store.logs.clone().forget_journals(&[]).await.unwrap();
+    rounds(store, models, count).await;
 }
 
 /// Lets everything that can end do so.
@@ -126,17 +141,7 @@ fn a_clean_close_leaves_no_journal() {
     let path = directory("journal-closed");
     let mut models = owing(&path);
     life(&path, async |store| {
-        for model in &mut models {
-            let found = store.found(model.log).await;
-            model.recovered(model.durable.len(), found.as_ref());
-        }
-        store.logs.clone().forget_journals(&[]).await.unwrap();
-        for _ in 0..3 {
-            models.iter_mut().for_each(|m| store.logs.change(m.append(1, 10, true, NO_ROLL)));
-            for model in &mut models {
-                store.settle(model).await;
-            }
-        }
+        go_on(&store, &mut models, 3).await;
         store.logs.close().await.unwrap();
     });
     assert!(journals(&path).is_empty());
@@ -150,18 +155,7 @@ fn a_clean_close_keeps_the_journal_of_a_log_that_died() {
     let kept = path.with_file_name("journal-dead-kept");
     let _ = fs::remove_dir_all(&kept);
     life(&path, async |store| {
-        for model in &mut models {
-            let found = store.found(model.log).await;
-            model.recovered(model.durable.len(), found.as_ref());
-        }
-        store.logs.clone().forget_journals(&[]).await.unwrap();
-        for _ in 0..5 {
-            models.iter_mut().for_each(|m| store.logs.change(m.append(1, 10, true, NO_ROLL)));
-            for model in &mut models {
-                store.settle(model).await;
-            }
-            quiet().await;
-        }
+        go_on(&store, &mut models, 5).await;
         // Its next segment cannot be made.
         fs::rename(path.join("t2-0"), &kept).unwrap();
         store.logs.change(models[1].clone().append(1, 10, true, 1));
@@ -252,4 +246,22 @@ fn a_journal_is_kept_for_a_log_that_was_refused() {
     });
     fs::remove_file(path.join("t2-0/marks")).unwrap();
     life(&path, async |store| assert!(store.recovered.iter().all(|(.., found)| found.is_ok())));
+}
+
+#[test]
+fn a_journal_is_kept_for_a_log_that_is_missing() {
+    let path = directory("journal-missing");
+    let mut models = owing(&path);
+    let away = path.with_file_name("journal-missing-t2");
+    let _ = fs::remove_dir_all(&away);
+    fs::rename(path.join("t2-0"), &away).unwrap();
+    life(&path, async |store| {
+        let placed = |log: LogId| log == models[1].log;
+        let needed = store.logs.needed_journals(placed);
+        assert_eq!(needed, [VOLUME]);
+        assert!(store.logs.needed_journals(|_| false).is_empty(), "its topic was deleted");
+        store.logs.clone().forget_journals(&needed).await.unwrap();
+    });
+    fs::rename(&away, path.join("t2-0")).unwrap();
+    life(&path, async |store| all_there(&store, &mut models).await);
 }

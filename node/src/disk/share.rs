@@ -165,17 +165,12 @@ impl<D: Disk> Logs<D> {
     }
 
     fn write_record(&self, place: Place<D::File>, groups: &[(LogRef<D::File>, Vec<Append>)]) -> Completion<D::File> {
-        let part = |(log, group): &'_ (LogRef<D::File>, Vec<Append>)| {
+        let parts = groups.iter().map(|(log, group)| {
             let it = log.borrow();
             let at = it.active().bytes + it.owed.bytes;
-            (it.id, it.marks.cuts, it.active().base, at, group.len())
-        };
-        let facts: Vec<_> = groups.iter().map(part).collect();
-        let parts: Vec<_> = facts
-            .iter()
-            .zip(groups)
-            .map(|(&(log, cuts, base, at, _), (_, group))| Part { log, cuts, base, at, group })
-            .collect();
+            Part { log: it.id, cuts: it.marks.cuts, base: it.active().base, at, group }
+        });
+        let parts: Vec<_> = parts.collect();
         let data = journal::record(&place, &parts, self.options().crc);
         self.disk().submit(Op::Write { file: place.file, at: place.at, data, sync: true })
     }

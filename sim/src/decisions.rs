@@ -100,12 +100,11 @@ pub const OUTCOMES: &[&str] = &[
     "last is power",
     "last restart",
     "lost with the broker",
-    "name kept",
     "opened",
     "refused in silence",
     "removed",
+    "segment begun",
     "trimmed",
-    "voted",
 ];
 
 impl Decisions {

@@ -41,6 +41,7 @@ use broker::Broker;
 use client::{Actor, Client, Cx, Do, Ledger};
 use consumer::Consumer;
 use digest::Digest;
+pub use disk::{Followed, follow};
 use epochs::Epochs;
 use heap::Heap;
 use hired::Hired;

@@ -3,6 +3,7 @@
 
 use super::ledger::Ledger;
 use super::parameters::{Parameters, pick};
+use super::tape::{Tape, Taped};
 use super::trace::Trace;
 use crate::client::BROKER;
 use crate::clock::{SimClock, Steps, elapsed_ns};
@@ -45,6 +46,8 @@ pub(super) struct Site {
     pub(super) device: Device,
     ledger: Rc<Ledger>,
     pub(super) trace: Rc<RefCell<Trace>>,
+    /// If anybody wants one.
+    pub(super) tape: RefCell<Option<Tape>>,
     pub(super) state: Cell<State>,
     lives: Cell<u64>,
     stops: RefCell<Vec<oneshot::Sender<()>>>,
@@ -66,6 +69,7 @@ impl Site {
             device,
             ledger,
             trace: Rc::new(RefCell::new(Trace::new(whole))),
+            tape: RefCell::default(),
             state: Cell::new(State::Exited),
             lives: Cell::new(0),
             stops: RefCell::default(),
@@ -135,11 +139,13 @@ impl Site {
             let (stop, stopped) = oneshot::channel();
             stops.push(stop);
             let (site, unready) = (self.clone(), unready.clone());
+            let config = self.config(shard, shards, incarnation, seed);
+            self.tape(|| Taped::Begins(Box::new(config.clone())));
             let node = Node {
                 net,
                 disk: disk.clone(),
                 clock: clock.clone(),
-                config: self.config(shard, shards, incarnation, seed),
+                config,
                 options: self.options(),
                 limits: limits.clone(),
                 mesh,
@@ -197,6 +203,11 @@ impl Site {
         }
     }
 
+    /// Whether nothing but crashes and errors has befallen the disk.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.ledger.declared.get()
+    }
+
     fn event(&self, what: String) {
         self.trace.borrow_mut().event(elapsed_ns(), what);
     }
@@ -204,6 +215,7 @@ impl Site {
     fn observer(self: Rc<Site>, shard: ShardIndex) -> Observer {
         Box::new(move |now: Now, input: &Input, effects: &[Effect]| {
             self.trace.borrow_mut().step(elapsed_ns(), shard.0, now, input, effects);
+            self.tape(|| Taped::Step { shard, now, input: input.clone(), effects: effects.to_vec() });
             self.ledger.history.borrow_mut().shows(now.wall.0);
             self.look(input, effects);
         })

@@ -17,6 +17,7 @@ mod nemesis;
 mod parameters;
 mod producer;
 mod session;
+mod tape;
 mod trace;
 
 use crate::client::BROKER;
@@ -36,6 +37,7 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
+pub use tape::{Taped, steps_again, taped};
 use tokio::task::spawn_local;
 use turmoil::Sim;
 
@@ -116,7 +118,10 @@ struct World {
 #[must_use]
 pub fn run(seed: u64, trace: bool) -> Report {
     let watch = panics::watch();
-    let mut world = ManuallyDrop::new(World::new(seed, trace, watch));
+    conclude(ManuallyDrop::new(World::new(seed, trace, watch)), trace)
+}
+
+fn conclude(mut world: ManuallyDrop<World>, trace: bool) -> Report {
     let ended = catch_unwind(AssertUnwindSafe(|| world.drive()));
     let verdict = match ended {
         Ok(verdict) => verdict,

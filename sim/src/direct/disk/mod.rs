@@ -5,68 +5,22 @@
 //! proves nothing about what it covered, neither then nor when it is read again. Recovery makes durable all that it
 //! reports. Knows no files: torn headers, directories and indexes are the `world` engine's.
 
-use std::collections::{BTreeMap, VecDeque};
+mod follow;
+mod log;
+
+pub use follow::{Followed, follow};
+
+use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 use klamm_core::effect::{Effect, Input, Lookup, Query};
 use klamm_core::ids::{LogId, Offset, Seq, ShardIndex, Timestamp};
-use klamm_core::log::{Ballot, Checkpoint, Found, Segment};
-use klamm_core::record::{self, Header};
+use klamm_core::log::Checkpoint;
+use klamm_core::record;
 use klamm_core::rng::mix;
+use log::{Change, Kept, Log, Reach, Stored};
 
 use super::params::{Canary, Dice, Faults, MS, Params, SECOND};
-
-/// A batch as stamped.
-#[derive(Clone, Debug)]
-struct Stored {
-    header: Header,
-    bytes: Bytes,
-    /// Whether it opened a segment.
-    opens: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Change {
-    Open,
-    Append { sync: bool },
-    Flush,
-    Trim(Offset),
-    Persist(Ballot),
-    Remove,
-}
-
-/// How far a name or a small file got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
-    Nowhere,
-    Cache,
-    Device,
-}
-
-#[derive(Debug)]
-struct Log {
-    name: String,
-    exists: Reach,
-    /// All appended ones: beyond `written` they are in memory only.
-    batches: Vec<Stored>,
-    /// So many are in the page cache.
-    written: usize,
-    /// So many are on the device.
-    durable: usize,
-    /// In the page cache, and on the device.
-    ballot: (Option<Ballot>, Option<Ballot>),
-    /// Where it starts, on the device.
-    start: Offset,
-    /// A segment that a trim of everything began.
-    begun: Option<Offset>,
-    queue: VecDeque<(Seq, Change)>,
-    /// The group that is under way; its first ones of `queue`.
-    underway: usize,
-    dead: Option<&'static str>,
-    /// Stands for its name and the how manieth it is of that: with the operations so far the key of their draws.
-    named: u64,
-    operations: u64,
-}
 
 /// Counts of what the disk did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,8 +82,17 @@ impl Disk {
         }
     }
 
-    /// Takes an effect that changes a log.
+    /// Takes an effect that changes a log, and begins it if it can.
     pub(super) fn change(&mut self, effect: Effect) -> Begun {
+        match self.take(effect) {
+            Err(failed) => Begun::Failed(*failed),
+            Ok(id) if self.logs[&id].underway > 0 => Begun::Queued,
+            Ok(id) => Begun::Underway(id, self.begin(id)),
+        }
+    }
+
+    /// Puts what an effect wants of a log behind what it wanted before.
+    fn take(&mut self, effect: Effect) -> Result<LogId, Box<Input>> {
         let (id, seq, change) = match effect {
             Effect::Open { log, seq, name } => {
                 let made = self.made.entry((name.clone(), log.partition)).or_default();
@@ -146,7 +109,8 @@ impl Disk {
                 let it = self.logs.get_mut(&log).expect("an append goes to a log that exists");
                 assert_eq!(it.end(it.batches.len()), offset, "{log}: an append goes to its end");
                 self.tally.rolls += u64::from(roll.is_some());
-                it.batches.push(Stored { header, bytes, opens: roll.is_some() || it.begun == Some(offset) });
+                let opens = roll.is_some() || it.begun == Some(offset);
+                it.batches.push(Stored { header, bytes, opens });
                 (log, seq, Change::Append { sync })
             }
             Effect::Flush { log, seq } => (log, seq, Change::Flush),
@@ -165,21 +129,20 @@ impl Disk {
         };
         let it = self.logs.get_mut(&id).expect("a change is one of a log that exists");
         if let Some(error) = it.dead {
-            return Begun::Failed(Input::Failed { log: id, seq, error: error.into() });
+            return Err(Box::new(Input::Failed { log: id, seq, error: error.into() }));
         }
         it.queue.push_back((seq, change));
-        if it.underway > 0 { Begun::Queued } else { Begun::Underway(id, self.begin(id)) }
+        Ok(id)
     }
 
     /// Begins what waits at a log: all appends at the front together, or one other change. Gives how long it takes.
     fn begin(&mut self, id: LogId) -> u64 {
         let it = self.logs.get_mut(&id).expect("a log with changes exists");
-        let appends = it.queue.iter().take_while(|(_, c)| matches!(c, Change::Append { .. })).count();
-        it.underway = appends.max(1);
+        it.begin();
         it.operations += 1;
         self.tally.largest_group = self.tally.largest_group.max(it.underway as u64);
         let key = it.key();
-        let synced = it.group().any(|c| !matches!(c, Change::Append { sync: false }));
+        let synced = it.is_synced();
         let delay = if synced { self.dice.delay("sync delay", key, self.delay) } else { 10_000 };
         let stalls = self.dice.mishap("disk stall", key, self.faults.stall);
         delay + if stalls { self.dice.between("stall", key, 100 * MS, 5 * SECOND) } else { 0 }
@@ -191,7 +154,7 @@ impl Disk {
         let (dice, faults, canary) = (&self.dice, self.faults, self.canary);
         let it = self.logs.get_mut(&id).expect("a log with changes exists");
         let key = it.key();
-        let synced = it.group().any(|c| !matches!(c, Change::Append { sync: false }));
+        let synced = it.is_synced();
         let error = if dice.mishap("write error", key, faults.write_error) {
             self.tally.write_errors += 1;
             Some("no space left on device")
@@ -201,8 +164,7 @@ impl Disk {
         } else {
             None
         };
-        let appends = it.group().filter(|c| matches!(c, Change::Append { .. })).count() as u64;
-        self.tally.appends_failed += if error.is_some() { appends } else { 0 };
+        self.tally.appends_failed += if error.is_some() { it.appends() as u64 } else { 0 };
         it.land(synced && error.is_none() && canary != Canary::DoneBeforeSync, error.is_some(), dice.bits("torn", key));
         let ended: Vec<(Seq, Change)> = it.queue.drain(..it.underway).collect();
         it.underway = 0;
@@ -230,44 +192,16 @@ impl Disk {
 
     /// The broker is gone. With `power` the page cache is, too.
     pub(super) fn crash(&mut self, power: bool, crash: u64) {
-        let dice = &self.dice;
         for it in self.logs.values_mut() {
             it.operations += 1;
-            let key = it.named ^ crash;
-            if it.group().any(|c| matches!(c, Change::Open)) && dice.mishap("opened", key, 2) {
-                it.exists = Reach::Cache;
-            }
-            if it.group().any(|c| matches!(c, Change::Remove)) && dice.mishap("removed", key, 2) {
+            let Some(kept) = kept(it, power, &self.dice, it.named ^ crash) else {
                 it.exists = Reach::Nowhere;
-            }
-            if power && it.exists == Reach::Cache {
-                it.exists = if dice.mishap("name kept", key, 2) { Reach::Device } else { Reach::Nowhere };
-            }
-            // A trim that is under way is made, or not; those behind it are not.
-            if let Some(to) = it.trim_underway().filter(|_| dice.mishap("trimmed", key, 2)) {
-                it.trim(to);
-            }
-            it.begun = it.begun.filter(|begun| *begun <= it.start);
-            if let Some(ballot) = it.ballot_underway().filter(|_| dice.mishap("voted", key, 2)) {
-                it.ballot.0 = Some(ballot);
-            }
-            if power {
-                let kept = if dice.mishap("ballot kept", key, 2) { it.ballot.0 } else { it.ballot.1 };
-                it.ballot = (kept, kept);
-            }
-            let appends = it.group().filter(|c| matches!(c, Change::Append { .. })).count();
-            // A failed write may have left its pages or not, and they are clean: what is read again may be either.
-            let least = if power || it.dead.is_some() { it.durable } else { it.written };
-            let kept = least + dice.more("batches kept", key, (it.written + appends - least) as u64) as usize;
-            self.tally.lost += (it.batches.len() - kept) as u64;
-            self.tally.survived += (kept - it.durable.min(kept)) as u64;
-            it.batches.truncate(kept);
-            it.written = kept;
-            if power {
-                it.durable = kept;
-            }
-            (it.underway, it.dead) = (0, None);
-            it.queue.clear();
+                continue;
+            };
+            self.tally.lost += (it.batches.len() - kept.batches) as u64;
+            self.tally.survived += kept.batches.saturating_sub(it.durable) as u64;
+            it.exists = if power { Reach::Device } else { it.exists.max(Reach::Cache) };
+            it.crashed(kept, power);
         }
         self.logs.retain(|_, it| it.exists != Reach::Nowhere);
     }
@@ -279,10 +213,9 @@ impl Disk {
         let found = owned.map(|(id, it)| {
             assert!(it.queue.is_empty() && it.written == it.batches.len(), "{id} is recovered after a crash only");
             if durable {
-                (it.exists, it.durable, it.ballot.1) = (Reach::Device, it.written, it.ballot.0);
+                it.recovered();
             }
-            let found = Found { state: it.folded(), ballot: it.ballot.0, torn_bytes: 0 };
-            Input::Recovered { log: *id, name: it.name.clone(), found: Ok(Box::new(found)) }
+            Input::Recovered { log: *id, name: it.name.clone(), found: Ok(Box::new(it.found())) }
         });
         found.collect()
     }
@@ -314,7 +247,7 @@ impl Disk {
     /// Answers a look-up.
     pub(super) fn look_up(&self, id: LogId, query: &Query) -> Lookup {
         // The first record since a time, in the first batch that has any.
-        let start = self.logs.get(&id).map_or(Offset(0), |it| it.start);
+        let start = self.logs.get(&id).map_or(Offset(0), |it| it.start.0);
         let since = |at: Timestamp, upto: Offset| {
             self.batches(id, start, upto).find_map(|batch| {
                 let mut records = record::records(&batch.bytes).map(|r| r.expect("as appended"));
@@ -371,81 +304,18 @@ impl Disk {
     }
 }
 
-impl Log {
-    fn new(name: String, named: u64) -> Log {
-        Log {
-            name,
-            exists: Reach::Nowhere,
-            batches: Vec::new(),
-            written: 0,
-            durable: 0,
-            ballot: (None, None),
-            start: Offset(0),
-            begun: None,
-            queue: VecDeque::new(),
-            underway: 0,
-            dead: None,
-            named,
-            operations: 0,
-        }
+/// What a crash leaves of a log, drawn; `None`: nothing.
+fn kept(it: &Log, power: bool, dice: &Dice, key: u64) -> Option<Kept> {
+    let left = it.left(power);
+    let was = it.exists != Reach::Nowhere;
+    let either = left.there && left.gone;
+    if !(left.there && (!either || dice.mishap(if was { "removed" } else { "opened" }, key, 2) != was)) {
+        return None;
     }
-
-    fn key(&self) -> u64 {
-        self.named ^ self.operations
-    }
-
-    fn group(&self) -> impl Iterator<Item = Change> {
-        self.queue.iter().take(self.underway).map(|(_, change)| *change)
-    }
-
-    fn ballot_underway(&self) -> Option<Ballot> {
-        self.group().find_map(|c| if let Change::Persist(ballot) = c { Some(ballot) } else { None })
-    }
-
-    fn trim_underway(&self) -> Option<Offset> {
-        self.group().find_map(|c| if let Change::Trim(to) = c { Some(to) } else { None })
-    }
-
-    /// The offset after the first `n` batches.
-    fn end(&self, n: usize) -> Offset {
-        n.checked_sub(1).map_or(Offset(0), |last| self.batches[last].header.next_offset())
-    }
-
-    /// What was under way reaches the page cache, some of it where it failed, and the device where it was synced.
-    fn land(&mut self, synced: bool, failed: bool, torn: u64) {
-        let reach = if synced { Reach::Device } else { Reach::Cache };
-        let half = failed && torn.is_multiple_of(2);
-        let appends = self.group().filter(|c| matches!(c, Change::Append { .. })).count();
-        let written = if half { torn as usize / 2 % (appends + 1) } else { appends };
-        if self.group().any(|c| matches!(c, Change::Open)) && !half {
-            self.exists = reach;
-        }
-        if let Some(ballot) = self.ballot_underway().filter(|_| !half) {
-            self.ballot = (Some(ballot), if synced { Some(ballot) } else { self.ballot.1 });
-        }
-        if let Some(to) = self.trim_underway().filter(|_| !half) {
-            self.trim(to);
-        }
-        self.written += written;
-        if synced && (appends > 0 || self.group().any(|c| matches!(c, Change::Flush))) {
-            self.durable = self.written;
-        }
-    }
-
-    /// A log does not start after what a crash leaves of it.
-    fn trim(&mut self, to: Offset) {
-        self.start = self.start.max(to);
-        let below = self.batches[..self.written].partition_point(|b| b.header.base_offset < self.start);
-        self.durable = self.durable.max(below);
-    }
-
-    fn folded(&self) -> Checkpoint {
-        let mut state = Checkpoint::empty();
-        self.batches.iter().for_each(|b| state.fold(&b.header, b.opens));
-        if self.begun == Some(state.at) && state.segments.last().is_some_and(|active| active.base < state.at) {
-            state.segments.push(Segment::empty(state.at));
-        }
-        state.trim(self.start);
-        state
-    }
+    let start = left.starts[dice.more("trimmed", key, left.starts.len() as u64 - 1) as usize];
+    let ballot = left.ballots[dice.more("ballot kept", key, left.ballots.len() as u64 - 1) as usize];
+    let least = it.least(&left, start);
+    let batches = least + dice.more("batches kept", key, (left.batches.1 - least) as u64) as usize;
+    let begun = it.may_begin(&left, batches) && dice.mishap("segment begun", key, 2);
+    Some(Kept { start, ballot, batches, begun })
 }

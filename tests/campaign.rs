@@ -100,6 +100,33 @@ fn a_log_that_is_not_placed_yet_does_not_tell_its_end() {
     run(klamm_sim::direct::run, &[512]);
 }
 
+/// Rot took the first batch of a segment: the model disk forgot the segment with it, of which the real store keeps the
+/// empty file, and its log began in the one below.
+#[test]
+fn a_segment_outlives_its_only_batch() {
+    run(klamm_sim::direct::run, &[1142, 2086]);
+}
+
+/// The model disk held what stood below a roll for durable, though the log was left to the page cache.
+#[test]
+fn a_roll_of_what_was_never_synced_proves_nothing() {
+    run(klamm_sim::direct::run, &[1681]);
+}
+
+/// A log with a batch that cannot be read was refused, and the process killed: the model disk then lost what the page cache
+/// had, as if that recovery had tried to write it again.
+#[test]
+fn a_log_that_cannot_be_read_is_not_written_again() {
+    run(klamm_sim::direct::run, &[3468]);
+}
+
+/// A machine that stood still, a full disk, links that lost everything: runs were over before anything was acknowledged,
+/// and so tested nothing. Now they work on, without new faults, until something is.
+#[test]
+fn work_goes_on_until_something_is_acknowledged() {
+    run(klamm_sim::direct::run, &[2399, 3926, 4301]);
+}
+
 /// A batch was acknowledged on its way to its producer while a limit of no bytes at all was lifted: retention had taken
 /// it while that held. The oracle did not think of what nobody knew to stand there yet.
 #[test]

@@ -37,6 +37,22 @@ pub enum Kind {
     PowerLoss,
     /// A connection breaks.
     Cut,
+    /// Links stand still.
+    Hold,
+    /// What some clients send is lost; what they are sent is not.
+    CutUp,
+    /// What some clients are sent is lost; what they send is not.
+    CutDown,
+    /// The machine stands still.
+    Pause,
+    /// Some clients stand still.
+    PauseClients,
+    /// The wall clock is set.
+    ClockStep,
+    /// The disk has no room.
+    Full,
+    /// The disk is slow.
+    Slow,
 }
 
 /// By site and key, what departed from the default.
@@ -88,7 +104,8 @@ pub struct Sizes {
 }
 
 /// Sites whose fates are faults of the disk.
-pub const DISK_FAULTS: &[&str] = &["write error", "sync error", "disk stall"];
+pub const DISK_FAULTS: &[&str] =
+    &["write error", "sync error", "disk stall", "no room", "recovery error", "harm", "last harm"];
 
 /// Sites whose fates are what a crash or a cut left, not how long something took.
 pub const OUTCOMES: &[&str] = &[
@@ -97,6 +114,9 @@ pub const OUTCOMES: &[&str] = &[
     "cut downwards",
     "cut is silent",
     "cut upwards",
+    "dies while it starts",
+    "half open",
+    "harmed in use",
     "last is power",
     "last restart",
     "lost with the broker",
@@ -104,6 +124,7 @@ pub const OUTCOMES: &[&str] = &[
     "refused in silence",
     "removed",
     "segment begun",
+    "stopped by a kill",
     "trimmed",
 ];
 

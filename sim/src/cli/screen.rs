@@ -86,6 +86,14 @@ fn fault(fault: &Fault) -> String {
         Kind::Kill => format!("killed at {at:.3} s, down {down:.3} s"),
         Kind::PowerLoss => format!("lost power at {at:.3} s, down {down:.3} s"),
         Kind::Cut => format!("a connection cut at {at:.3} s"),
+        Kind::Hold => format!("links held at {at:.3} s for {down:.3} s"),
+        Kind::CutUp => format!("requests lost at {at:.3} s for {down:.3} s"),
+        Kind::CutDown => format!("answers lost at {at:.3} s for {down:.3} s"),
+        Kind::Pause => format!("stood still at {at:.3} s for {down:.3} s"),
+        Kind::PauseClients => format!("clients stood still at {at:.3} s for {down:.3} s"),
+        Kind::ClockStep => format!("wall clock set at {at:.3} s"),
+        Kind::Full => format!("disk full at {at:.3} s for {down:.3} s"),
+        Kind::Slow => format!("disk slow at {at:.3} s for {down:.3} s"),
     }
 }
 

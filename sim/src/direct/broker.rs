@@ -7,17 +7,17 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use bytes::Bytes;
 use klamm_core::effect::{Answer, Config, Effect, Input, Range, cut};
 use klamm_core::ids::{BrokerId, ConnectionId, Instant, Now, ShardIndex, Timestamp, Uuid};
 use klamm_core::rng::mix;
 use klamm_core::shard::Shard;
 use klamm_core::wire::{Records, Response};
 
-use super::disk::{Begun, Disk};
+use super::clocks::Clocks;
+use super::disk::{Begun, Disk, Lent};
 use super::net::{ToBroker, ToClient};
 use super::params::{MS, Params, SECOND};
-use super::{Event, Sim, durable, replayed};
+use super::{Event, Phase, Sim, durable, replayed};
 use crate::trace;
 
 /// Wall time at the start, milliseconds since 1970.
@@ -45,8 +45,9 @@ pub(super) struct Broker {
     /// Empty while it is down.
     nodes: Vec<Node>,
     pub(super) disk: Disk,
+    pub(super) clocks: Clocks,
     /// Bytes on their way between shards: each is used once, or released, or lost with the life.
-    leases: BTreeMap<u64, (Bytes, u32)>,
+    leases: BTreeMap<u64, Lent>,
     leased: u64,
     /// Sent so far, from one shard to another.
     messages: BTreeMap<(u16, u16), u64>,
@@ -60,6 +61,7 @@ impl Broker {
             life: 0,
             nodes: Vec::new(),
             disk: Disk::new(params),
+            clocks: Clocks::of(0, params),
             leases: BTreeMap::new(),
             leased: 0,
             messages: BTreeMap::new(),
@@ -108,8 +110,8 @@ impl Broker {
         }
     }
 
-    /// The bytes of a range, and the length of its first batch.
-    fn resolve(&mut self, range: &Range) -> Option<(Bytes, u32)> {
+    /// The bytes of a range.
+    fn resolve(&mut self, range: &Range) -> Option<Lent> {
         match range {
             Range::Local { log, from, upto, max_bytes } => Some(self.disk.read(*log, *from, *upto, *max_bytes)),
             Range::Leased { lease, .. } => self.leases.remove(lease),
@@ -135,6 +137,7 @@ impl Sim {
         }
         self.broker.life += 1;
         let life = self.broker.life;
+        self.broker.clocks = Clocks::of(life, &self.params);
         let dice = self.params.dice.clone();
         let resized = self.params.resize && life > 1;
         let shards = if resized { dice.between("shards", u64::from(life), 1, 3) as u16 } else { self.params.shards };
@@ -152,7 +155,7 @@ impl Sim {
     pub(super) fn recovered(&mut self, shard: u16) {
         let shards = self.broker.nodes.len() as u16;
         let config = self.broker.config(&self.params, shard);
-        let found = self.broker.disk.recover(ShardIndex(shard), shards);
+        let found = self.broker.disk.recover(self.now, ShardIndex(shard), shards);
         self.broker.nodes[usize::from(shard)].shard = Some(Shard::new(config));
         found.into_iter().for_each(|input| self.step(shard, input));
         self.step(shard, Input::Started);
@@ -183,12 +186,17 @@ impl Sim {
                 self.tell(conn, ToClient::Closed);
             }
         }
+        self.goes_on(None);
     }
 
     pub(super) fn clock(&self) -> Now {
-        let skew = self.params.dice.below("clock skew", u64::from(self.broker.life), 10_000) as i64;
-        let wall = EPOCH_MS + (self.now / MS) as i64 + skew;
-        Now { monotonic: Instant(self.now), wall: Timestamp(wall) }
+        self.broker.clocks.now(self.now)
+    }
+
+    /// What a client's clock shows: the true time, or what the broker's does, which is later.
+    pub(super) fn clients_wall(&self) -> Timestamp {
+        let right = Timestamp(EPOCH_MS + (self.now / MS) as i64);
+        if self.params.drifts { right } else { self.clock().wall }
     }
 
     pub(super) fn step(&mut self, shard: u16, input: Input) {
@@ -209,7 +217,8 @@ impl Sim {
             && at < node.armed
         {
             node.armed = at;
-            self.heap.push(at.max(self.now), Event::Wake { life: self.broker.life, shard, at });
+            let due = self.broker.clocks.at(Instant(at)).max(self.now);
+            self.heap.push(due, Event::Wake { life: self.broker.life, shard, at });
         }
         for effect in effects.drain(..) {
             if ticks && matches!(effect, Effect::Trim { .. }) {
@@ -229,15 +238,17 @@ impl Sim {
             return;
         }
         node.armed = u64::MAX;
+        let now = self.broker.clocks.now(self.now).monotonic;
         match node.shard.as_ref().and_then(Shard::deadline) {
-            Some(Instant(due)) if due <= self.now => {
+            Some(due) if due <= now => {
                 self.step(shard, Input::Tick);
                 let left = self.broker.nodes[usize::from(shard)].shard.as_ref().and_then(Shard::deadline);
-                assert!(left.is_none_or(|d| d.0 > self.now), "a tick leaves its deadline in place");
+                assert!(left.is_none_or(|d| d > now), "a tick leaves its deadline in place");
             }
             Some(Instant(due)) => {
                 node.armed = due;
-                self.heap.push(due, Event::Wake { life: self.broker.life, shard, at: due });
+                let at = self.broker.clocks.at(Instant(due));
+                self.heap.push(at, Event::Wake { life: self.broker.life, shard, at: due });
             }
             None => {}
         }
@@ -257,7 +268,7 @@ impl Sim {
             | Effect::Trim { .. }
             | Effect::Remove { .. }
             | Effect::SetAside { .. }
-            | Effect::Persist { .. } => match self.broker.disk.change(effect) {
+            | Effect::Persist { .. } => match self.broker.disk.change(self.now, effect) {
                 Begun::Queued => {}
                 Begun::Underway(log, delay) => self.heap.push(self.now + delay, Event::DiskEnd { life, shard, log }),
                 Begun::Failed(input) => self.heap.push(self.now, Event::Told { life, shard, input }),
@@ -299,6 +310,10 @@ impl Sim {
             }
             Effect::Alarm { .. } => {
                 self.count("alarms");
+                // Nobody comes to what is inspected.
+                if self.phase == Phase::Losses {
+                    return;
+                }
                 let alarms = self.counters.get("alarms").copied().unwrap_or_default();
                 let delay = self.params.dice.pause("operator", alarms, SECOND, 8 * SECOND);
                 self.heap.push(self.now + delay, Event::Operator { life });
@@ -331,7 +346,7 @@ impl Sim {
             let lent = self.broker.resolve(range).expect("an answer to another shard has ranges of its own logs");
             self.broker.leased += 1;
             let lease = self.broker.leased;
-            *range = Range::Leased { lease, bytes: lent.0.len() as u32, first: lent.1 };
+            *range = Range::Leased { lease, bytes: lent.bytes.len() as u32, first: lent.first };
             self.broker.leases.insert(lease, lent);
             extra = self.params.dice.delay("lease delay", lease, self.params.disk_delay / 8 + 1);
         }
@@ -357,21 +372,25 @@ impl Sim {
         max_bytes: u32,
     ) {
         ranges.iter().for_each(|range| self.check_range(range));
-        let lent: Vec<(Bytes, u32)> = ranges
+        let lent: Vec<Lent> = ranges
             .iter()
             .map(|range| self.broker.resolve(range).expect("a lease is used once, by the answer that it was made for"))
             .collect();
+        if lent.iter().any(|lent| lent.broken) {
+            self.count("connections that end with a bad read");
+            return self.close(conn.0);
+        }
         if let Response::Produce(produced) = &response {
             let verdict = durable::acknowledged(&self.broker.disk, produced, |topic| self.promises(topic));
             self.check(verdict);
         }
         if let Response::Fetch(fetched) = &mut response {
-            let sizes: Vec<(u32, u32)> = lent.iter().map(|(bytes, first)| (bytes.len() as u32, *first)).collect();
+            let sizes: Vec<(u32, u32)> = lent.iter().map(|lent| (lent.bytes.len() as u32, lent.first)).collect();
             let give = cut(&sizes, max_bytes);
             for part in fetched.responses.iter_mut().flat_map(|t| &mut t.partitions) {
                 if let Records::Range(i) = part.records {
                     let i = i as usize;
-                    part.records = Records::Bytes(lent[i].0.slice(..give[i] as usize));
+                    part.records = Records::Bytes(lent[i].bytes.slice(..give[i] as usize));
                 }
             }
         }
@@ -390,7 +409,7 @@ impl Sim {
 
     /// The disk ended what was under way at a log.
     pub(super) fn disk_ended(&mut self, shard: u16, log: klamm_core::ids::LogId) {
-        let (inputs, next) = self.broker.disk.end(log);
+        let (inputs, next) = self.broker.disk.end(self.now, log);
         if let Some(delay) = next {
             self.heap.push(self.now + delay, Event::DiskEnd { life: self.broker.life, shard, log });
         }

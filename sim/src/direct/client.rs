@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use klamm_core::ids::Timestamp;
 use klamm_core::wire::{Request, Response};
 
+use super::losses::Harmed;
 use super::net::ToClient;
 use super::params::{MS, Params, SECOND};
 use crate::decisions::Turn;
@@ -36,6 +37,8 @@ pub(super) struct Ledger {
     pub(super) producer_ids: BTreeSet<i64>,
     /// Where each partition started in the end, and what its log held.
     pub(super) read_back: BTreeMap<Partition, (i64, Vec<(i64, u64)>)>,
+    /// What the disk came to.
+    pub(super) harmed: Harmed,
     values: u64,
     counters: BTreeMap<&'static str, u64>,
 }

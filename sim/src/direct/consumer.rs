@@ -16,6 +16,7 @@ use klamm_core::wire::{
 };
 
 use super::admin::everything;
+use super::broker::checksum;
 use super::client::{Ask, Cx, Role, odd_answer, odd_error, vanished};
 use super::params::{MS, Params};
 use super::producer::{added, partitions, retriable};
@@ -63,6 +64,13 @@ pub(super) fn values(partition: &Partition, at: i64, data: &PartitionData) -> Re
     let (mut next, mut epoch) = (at, -1);
     for batch in record::batches(bytes.clone()) {
         let batch = batch.map_err(|c| odd(format!("{c:?}")))?;
+        if !batch.crc_holds(checksum) {
+            return Err(Violation {
+                property: "whole-batches",
+                fact: format!("{partition:?} is read at {at}"),
+                contradiction: format!("the batch at {} does not match its checksum", batch.header.base_offset),
+            });
+        }
         let (base, end) = (batch.header.base_offset.0, batch.header.next_offset().0);
         if end <= next || base > next || (base < next && !values.is_empty()) {
             return Err(odd(format!("offsets {base} to {end} come where {next} was to come")));

@@ -8,7 +8,7 @@ use klamm_core::ids::{LeaderEpoch, LogId};
 use crate::report::Violation;
 
 /// The newest epoch that was appended to each log, and by which life.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Epochs(BTreeMap<LogId, (LeaderEpoch, u32)>);
 
 impl Epochs {

@@ -42,6 +42,11 @@ impl<E> Heap<E> {
         Some((at, event))
     }
 
+    /// When the next one is to happen.
+    pub(super) fn next(&self) -> Option<u64> {
+        self.order.peek().map(|Reverse((at, ..))| *at)
+    }
+
     /// Whether something is true of every event to come.
     pub(super) fn all(&self, is: impl Fn(&E) -> bool) -> bool {
         self.slab.iter().flatten().all(is)

@@ -5,22 +5,30 @@
 //! engine's; what it buys is breadth: thousands of simulated seconds a second, and faults as fine as a nanosecond.
 //!
 //! A run works and breaks until its duration is over, then heals (no more faults, one last restart, all that clients
-//! are owed is answered), then is read back. Each of the two last phases ends when nothing at all is left to happen.
+//! are owed is answered), then is read back; then, in every other run, its disk comes to declared harm, and all is looked
+//! at again. Each of the phases behind the first ends when nothing is left to happen.
 
 mod admin;
 mod broker;
 mod client;
+mod clocks;
 mod consumer;
 mod digest;
 mod disk;
 mod durable;
 mod epochs;
+mod faults;
 mod heap;
 mod hired;
+mod inspector;
+mod losses;
 mod net;
 mod params;
 mod producer;
 mod replayed;
+mod spells;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +37,7 @@ use std::rc::Rc;
 use klamm_core::effect::Input;
 use klamm_core::ids::LogId;
 
-use crate::decisions::{Book, Decisions, Fault, Kind};
+use crate::decisions::{Book, Decisions, Fault};
 use crate::history::History;
 use crate::panics;
 use crate::report::{Engine, Report, Verdict, Violation};
@@ -45,35 +53,57 @@ pub use disk::{Followed, follow};
 use epochs::Epochs;
 use heap::Heap;
 use hired::Hired;
-use net::{Net, ToBroker, ToClient};
+use losses::Copy;
+use net::{NEWS, Net, ToBroker, ToClient};
 pub use params::Canary;
 use params::{Dice, LONGEST_KEPT_MS, MS, Params, SECOND};
 pub(crate) use producer::after;
 use producer::{Idempotent, Plain};
+use spells::Still;
 
 /// States that a campaign must reach, by counter: else it tests too little.
 pub const SOMETIMES: &[&str] = &[
     "acks",
     "alarms",
     "appends that failed",
-    "halts",
     "batches lost",
-    "batches too large",
+    "batches rotten",
     "batches sent again",
+    "batches too large",
+    "batches unreadable",
+    "brokers that refuse",
+    "clients that stand still",
     "configs altered",
+    "connections left half open",
+    "connections that end with a bad read",
     "crashes during deletion",
     "cuts",
+    "cuts downwards only",
+    "cuts upwards only",
+    "damage seen by clients",
+    "disks wiped",
     "faults effective",
     "faults refused",
+    "folders lost",
+    "full disks",
+    "halts",
+    "harm refused",
     "kills",
     "leases",
+    "links that stand still",
+    "logs refused",
+    "logs reported",
+    "old copies",
     "partitions added",
     "partitions settled",
+    "pauses",
     "power losses",
     "producers reset",
     "reads below a start",
     "recoveries cut short",
     "rolls",
+    "slow disks",
+    "steps of the wall clock",
     "sync errors",
     "timeouts",
     "topics deleted",
@@ -84,6 +114,8 @@ pub const SOMETIMES: &[&str] = &[
     "trims without an end",
     "unsynced batches survived",
     "write errors",
+    "writes lost",
+    "writes to a full disk",
 ];
 
 /// Clients that look for topics: the first ones after the one that makes them.
@@ -92,6 +124,8 @@ const WATCHERS: usize = 2;
 const RETENTION_DELAY: u64 = 30 * SECOND;
 /// Healing and reading back each end within this, or the run is stuck.
 const PATIENCE: u64 = 300 * SECOND;
+/// Work goes on so much longer while nothing was acknowledged, and nothing new goes wrong.
+const MORE_WORK: u64 = 60 * SECOND;
 /// So many events are a livelock.
 const MOST_EVENTS: u64 = 3_000_000;
 
@@ -143,6 +177,12 @@ enum Event {
         at: u64,
     },
     Fault(Fault),
+    /// Somebody copies the files.
+    Copy,
+    /// Who stood still goes on: a client, or the broker.
+    GoOn {
+        client: Option<usize>,
+    },
     /// The workload's time is over.
     Heal,
 }
@@ -154,6 +194,8 @@ enum Phase {
     /// Nothing is sent: retention does its work.
     Settle,
     ReadBack,
+    /// The disk comes to harm.
+    Losses,
 }
 
 struct Sim {
@@ -164,12 +206,14 @@ struct Sim {
     phase_ends: u64,
     broker: Broker,
     net: Net,
+    still: Still,
     actors: Vec<Box<dyn Actor>>,
     /// The timer of each client that counts.
     timers: Vec<u64>,
     ledger: Ledger,
     history: History,
     epochs: Epochs,
+    copy: Option<Copy>,
     violation: Option<Violation>,
     steps: u64,
     digest: Digest,
@@ -222,11 +266,13 @@ impl Sim {
             phase_ends: params.duration,
             broker: Broker::new(&params),
             net: Net::new(params.dice.clone(), params.net_delay),
+            still: Still::default(),
             actors: Vec::new(),
             timers: Vec::new(),
             ledger: Ledger::default(),
             history: History::default(),
             epochs: Epochs::default(),
+            copy: None,
             violation: None,
             steps: 0,
             digest: Digest::default(),
@@ -240,6 +286,9 @@ impl Sim {
         }
         sim.heap.push(0, Event::Start);
         sim.heap.push(sim.params.duration, Event::Heal);
+        if let Some(at) = sim.params.copies_at {
+            sim.heap.push(at, Event::Copy);
+        }
         for fault in sim.params.plan() {
             sim.heap.push(fault.at, Event::Fault(fault));
         }
@@ -280,44 +329,70 @@ impl Sim {
     }
 
     fn run(&mut self) -> Verdict {
-        loop {
-            while let Some((at, event)) = self.heap.pop() {
-                self.now = at;
-                self.happen(event);
-                if let Some(violation) = self.violation.take() {
-                    return Verdict::Unsafe(violation);
-                }
-                if self.phase != Phase::Work && self.now > self.phase_ends {
-                    return Verdict::Stuck(format!("{:?} does not end: {}", self.phase, self.who_waits()));
-                }
-                // Where something is not kept for ever, shards look at their logs for ever.
-                if self.phase == Phase::Heal && self.heap.all(|event| matches!(event, Event::Wake { .. })) {
-                    break;
-                }
-                if self.heap.pushed() > MOST_EVENTS {
-                    return Verdict::Stuck(format!("{MOST_EVENTS} events, {:?}: {}", self.phase, self.who_waits()));
-                }
+        match self.stages() {
+            Ok(()) if self.counters.get("acks") == Some(&0) => {
+                Verdict::Inconclusive("no producer was ever acknowledged".into())
             }
-            match self.phase {
-                Phase::Work => unreachable!("healing is always to come"),
-                Phase::Heal => {
-                    if let Some(who) = self.actors.iter().find_map(|a| a.owes()) {
-                        return Verdict::Stuck(format!("nothing is left to happen, and {who}"));
-                    }
-                    self.counters.insert("acks", self.history.acknowledgements());
-                    self.settle();
-                }
-                Phase::Settle => {
-                    self.phase = Phase::ReadBack;
-                    self.phase_ends = self.now + PATIENCE;
-                    self.hire(|id, _| Box::new(Client::new(id, Auditor::new(id))));
-                }
-                Phase::ReadBack => return self.verdict(),
+            Ok(()) => Verdict::Clean,
+            Err(verdict) => verdict,
+        }
+    }
+
+    fn stages(&mut self) -> Result<(), Verdict> {
+        self.rest()?;
+        assert!(self.phase == Phase::Heal, "healing is always to come");
+        self.nobody_owes()?;
+        self.counters.insert("acks", self.history.acknowledgements());
+        self.settle();
+        self.rest()?;
+        self.phase = Phase::ReadBack;
+        self.phase_ends = self.now + PATIENCE;
+        self.hire(|id, _| Box::new(Client::new(id, Auditor::new(id))));
+        self.rest()?;
+        self.verdict()?;
+        if self.params.harms { self.losses() } else { Ok(()) }
+    }
+
+    /// Lets everything happen that is to happen.
+    fn rest(&mut self) -> Result<(), Verdict> {
+        self.rest_until(u64::MAX)
+    }
+
+    /// Lets everything happen that is to happen before a time.
+    fn rest_until(&mut self, until: u64) -> Result<(), Verdict> {
+        while self.heap.next().is_some_and(|at| at <= until)
+            && let Some((at, event)) = self.heap.pop()
+        {
+            self.now = at;
+            self.happen(event);
+            if let Some(violation) = self.violation.take() {
+                return Err(Verdict::Unsafe(violation));
             }
+            if self.phase != Phase::Work && self.now > self.phase_ends {
+                return Err(Verdict::Stuck(format!("{:?} does not end: {}", self.phase, self.who_waits())));
+            }
+            // Where something is not kept for ever, shards look at their logs for ever.
+            let ends = matches!(self.phase, Phase::Heal | Phase::Losses);
+            if ends && self.heap.all(|event| matches!(event, Event::Wake { .. })) {
+                break;
+            }
+            if self.heap.pushed() > MOST_EVENTS {
+                let waits = self.who_waits();
+                return Err(Verdict::Stuck(format!("{MOST_EVENTS} events, {:?}: {waits}", self.phase)));
+            }
+        }
+        Ok(())
+    }
+
+    fn nobody_owes(&self) -> Result<(), Verdict> {
+        match self.actors.iter().find_map(|actor| actor.owes()) {
+            Some(who) => Err(Verdict::Stuck(format!("nothing is left to happen, and {who}"))),
+            None => Ok(()),
         }
     }
 
     fn happen(&mut self, event: Event) {
+        let Some(event) = self.keep_back(event) else { return };
         let alive = |life: u32| life == self.broker.life;
         match event {
             Event::Told { life, shard, input } if alive(life) => self.step(shard, input),
@@ -348,6 +423,8 @@ impl Sim {
                 }
             }
             Event::Fault(fault) => self.fault(fault),
+            Event::Copy => self.copy(),
+            Event::GoOn { client } => self.goes_on(client),
             Event::Heal => self.heal(),
         }
     }
@@ -357,7 +434,7 @@ impl Sim {
         let moment = self.history.moment();
         let mut cx = Cx {
             now: self.now,
-            wall: self.clock().wall,
+            wall: self.clients_wall(),
             params: &self.params,
             history: &mut self.history,
             ledger: &mut self.ledger,
@@ -378,12 +455,7 @@ impl Sim {
                     self.send(conn, ToBroker::Open);
                 }
                 Do::Send { conn, correlation, request } => self.send(conn, ToBroker::Request { correlation, request }),
-                Do::HangUp { conn } => {
-                    self.send(conn, ToBroker::Close);
-                    if let Some(it) = self.net.conns.get_mut(&conn) {
-                        it.client_open = false;
-                    }
-                }
+                Do::HangUp { conn } => self.hang_up(conn),
                 Do::WakeAt(at) => {
                     let at = at.max(self.now + 1);
                     if at < self.timers[client] {
@@ -392,6 +464,20 @@ impl Sim {
                     }
                 }
             }
+        }
+    }
+
+    /// A client is done with a connection. Now and then nobody tells the broker, until it asks itself.
+    fn hang_up(&mut self, conn: u64) {
+        let Some(it) = self.net.conns.get_mut(&conn) else { return };
+        it.client_open = false;
+        let (dice, key) = (self.params.dice.clone(), it.key);
+        if dice.mishap("half open", key, self.params.faults.half_open) {
+            self.count("connections left half open");
+            let at = self.now + dice.pause("half open for", key, 5 * SECOND, 60 * SECOND);
+            self.heap.push(at, Event::ToBroker { conn, number: NEWS, message: ToBroker::Close });
+        } else {
+            self.send(conn, ToBroker::Close);
         }
     }
 
@@ -415,76 +501,23 @@ impl Sim {
         }
     }
 
-    /// Something goes wrong.
-    fn fault(&mut self, fault: Fault) {
-        if self.phase != Phase::Work {
-            return;
-        }
-        self.params.dice.book().happened(fault);
-        self.count("faults drawn");
-        let effect = match fault.kind {
-            Kind::Kill | Kind::PowerLoss => {
-                self.broker.is_up().then(|| self.broker.disk.is_busy() || self.net.is_busy())
-            }
-            Kind::Cut => self.net.open().next().is_some().then(|| self.net.is_busy()),
-        };
-        // Who is down cannot die, and what is not there cannot break. What is at rest hardly notices.
-        match effect {
-            None => self.count("faults refused"),
-            Some(false) => self.count("faults applied"),
-            Some(true) => {
-                self.count("faults applied");
-                self.count("faults effective");
-            }
-        }
-        match fault.kind {
-            Kind::Kill => self.restart((false, fault.n), fault.down, fault.again),
-            Kind::PowerLoss => self.restart((true, fault.n), fault.down, fault.again),
-            Kind::Cut => self.cut(fault.n),
-        }
-    }
-
-    /// The broker dies and comes back after `down`; sometimes it dies again so long after that, perhaps while it
-    /// recovers.
-    fn restart(&mut self, (power, key): (bool, u64), down: u64, again: Option<u64>) {
-        self.crash(power, key);
-        self.heap.push(self.now + down, Event::Start);
-        if let Some(after) = again.filter(|_| self.phase == Phase::Work) {
-            self.heap.push(self.now + down + after, Event::Operator { life: self.broker.life + 1 });
-        }
-    }
-
-    /// Somebody has it die, and comes to start it again.
-    fn operate(&mut self, life: u32) {
-        let down = self.params.dice.pause("operator takes", u64::from(life), 10 * MS, 4 * SECOND);
-        self.restart((false, 1 << 20 | u64::from(life)), down, None);
-    }
-
-    /// A connection breaks.
-    fn cut(&mut self, n: u64) {
-        let open: Vec<u64> = self.net.open().collect();
-        if open.is_empty() {
-            return;
-        }
-        let conn = self.params.dice.pick("which to cut", n, &open);
-        let (broker_hears, client_hears) = self.net.cut(conn, n);
-        self.count("cuts");
-        self.say(|| format!("connection {conn} breaks"));
-        let (number, message) = (u64::MAX, ToBroker::Close);
-        self.heap.push(self.now + broker_hears, Event::ToBroker { conn, number, message });
-        if let Some(after) = client_hears {
-            let message = ToClient::Closed;
-            self.heap.push(self.now + after, Event::ToClient { conn, number, message });
-        }
+    /// Whether anybody has anything to do: of a run that is replayed all of that may be left out.
+    fn has_load(&self) -> bool {
+        !self.heap.all(|event| matches!(event, Event::Wake { .. }))
     }
 
     /// No more faults; perhaps one last restart; every client ends what it began.
     fn heal(&mut self) {
+        let late = self.params.duration + MORE_WORK;
+        if self.history.acknowledgements() == 0 && self.now < late && self.has_load() {
+            return self.heap.push(self.now + SECOND, Event::Heal);
+        }
         self.phase = Phase::Heal;
         self.phase_ends = self.now + PATIENCE;
         let (dice, faults) = (self.params.dice.clone(), self.params.faults);
         self.params.faults = faults.none();
         self.broker.disk.faults = self.params.faults;
+        self.end_spells();
         // Without one, what the work left behind must go away by itself.
         if dice.mishap("last restart", 0, 2) {
             let down = dice.pause("last restart takes", 0, 10 * MS, 4 * SECOND);
@@ -498,13 +531,14 @@ impl Sim {
     fn settle(&mut self) {
         self.phase = Phase::Settle;
         let check = self.params.retention_check_ms * MS;
+        let ages = !self.params.drifts;
         let quiet = LONGEST_KEPT_MS * MS + RETENTION_DELAY + 2 * check + 20 * SECOND;
         self.phase_ends = self.now + quiet + PATIENCE;
-        self.hire(|id, _| Box::new(Client::new(id, Hired::new(id, 0, Settler::new(quiet, true, true)))));
+        self.hire(|id, _| Box::new(Client::new(id, Hired::new(id, 0, Settler::new(quiet, ages, true)))));
     }
 
     /// All that was read back, against all that was seen before.
-    fn verdict(&mut self) -> Verdict {
+    fn verdict(&mut self) -> Result<(), Verdict> {
         self.check_at_rest();
         if let (granted, held @ 1..) = self.broker.leases() {
             self.check(Err(Violation {
@@ -513,9 +547,7 @@ impl Sim {
                 contradiction: format!("with nothing left to happen {held} are held"),
             }));
         }
-        if let Some(who) = self.actors.iter().find_map(|a| a.owes()) {
-            return Verdict::Stuck(format!("nothing is left to happen, and {who}"));
-        }
+        self.nobody_owes()?;
         let left = self.broker.disk.logs().find_map(|log| Some((log, self.history.dead(log.topic)?.clone())));
         if let Some((log, life)) = left {
             self.check(Err(Violation {
@@ -534,13 +566,7 @@ impl Sim {
             let verdict = self.history.finally(&partition, start, &log);
             self.check(verdict);
         }
-        match self.violation.take() {
-            Some(violation) => Verdict::Unsafe(violation),
-            None if self.counters.get("acks") == Some(&0) => {
-                Verdict::Inconclusive("no producer was ever acknowledged".into())
-            }
-            None => Verdict::Clean,
-        }
+        self.violation.take().map_or(Ok(()), |violation| Err(Verdict::Unsafe(violation)))
     }
 
     fn who_waits(&self) -> String {
@@ -579,6 +605,8 @@ impl Sim {
             ("leases", leases),
             ("sync errors", tally.sync_errors),
             ("write errors", tally.write_errors),
+            ("writes to a full disk", tally.full),
+            ("logs refused", tally.refused),
             ("appends that failed", tally.appends_failed),
             ("batches lost", tally.lost),
             ("unsynced batches survived", tally.survived),
@@ -596,91 +624,5 @@ impl Sim {
             digest: self.digest.value(),
             trace: self.trace.unwrap_or_default(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::shrink::shrink;
-
-    #[test]
-    fn a_seed_twice_is_the_same_run() {
-        for seed in 0..10 {
-            let (one, two) = (run(seed, false), run(seed, seed == 3));
-            assert_eq!((one.digest, one.counters), (two.digest, two.counters), "seed {seed}");
-        }
-        assert_ne!(run(1, false).digest, run(2, false).digest);
-    }
-
-    #[test]
-    fn what_was_decided_replays_to_the_same_run() {
-        for seed in 0..10 {
-            let (report, decisions) = record(seed);
-            let (again, used, (unused, of)) = replay(seed, &decisions, false);
-            assert_eq!((report.digest, report.counters), (again.digest, again.counters), "seed {seed}");
-            assert!(of > 100, "seed {seed} decides only {of} things");
-            // Of turns that nobody came to take, and faults that were still to come, some are left.
-            assert!(unused * 50 < of, "seed {seed}: {unused} of {of} are not asked for");
-            assert_eq!(replay(seed, &used, false).0.digest, report.digest, "seed {seed}");
-        }
-    }
-
-    #[test]
-    fn every_subset_is_a_run_in_which_all_is_well() {
-        for seed in 0..20 {
-            let (_, decisions) = record(seed);
-            let some = decisions.items().enumerate().filter(|(n, _)| n % 3 != seed as usize % 3).map(|(_, item)| item);
-            let (report, _, _) = replay(seed, &decisions.without(&some.collect()), false);
-            assert!(matches!(report.verdict, Verdict::Clean | Verdict::Inconclusive(_)), "{report}");
-            let nothing = Decisions { parameters: decisions.parameters.clone(), ..Decisions::default() };
-            let (report, _, _) = replay(seed, &nothing, false);
-            assert!(matches!(report.verdict, Verdict::Inconclusive(_)), "nobody does anything: {report}");
-        }
-    }
-
-    #[test]
-    fn a_broken_promise_comes_down_to_one_fault_and_a_few_turns() {
-        let canary = Canary::RecoveredNotDurable;
-        let property = |report: &Report| report.property().map(str::to_owned);
-        let failing = (0..60).find(|seed| property(&run_by(*seed, false, Rc::new(Book::Blank), canary)).is_some());
-        let seed = failing.expect("it is found");
-        let book = Rc::new(Book::writing());
-        let report = run_by(seed, false, book.clone(), canary);
-        let mut run = |decisions: &Decisions| {
-            let book = Rc::new(Book::reading(decisions.clone()));
-            let report = run_by(seed, false, book.clone(), canary);
-            (property(&report), book.used())
-        };
-        let before = book.used();
-        let shrunk = shrink(&before, "durable-before-seen", 1_000, &mut run).expect("it replays");
-        assert_eq!(property(&report).as_deref(), Some("durable-before-seen"));
-        let (many, few) = (before.sizes(), shrunk.decisions.sizes());
-        assert!(few.faults == 1 && few.turns * 5 < many.turns, "{many:?} became {few:?} in {} runs", shrunk.runs);
-    }
-
-    /// The first seed in which a broken promise of the disk is found out, and as what.
-    fn found(canary: Canary) -> Violation {
-        let reports = (0..60).map(|seed| run_by(seed, false, Rc::new(Book::Blank), canary));
-        let unsafe_ones = reports.filter_map(|report| match report.verdict {
-            Verdict::Unsafe(violation) => Some(violation),
-            Verdict::Clean | Verdict::Stuck(_) | Verdict::Inconclusive(_) => None,
-        });
-        unsafe_ones.into_iter().next().unwrap_or_else(|| panic!("{canary:?} is not found"))
-    }
-
-    #[test]
-    fn done_before_the_sync_is_found() {
-        assert_eq!(found(Canary::DoneBeforeSync).property, "durable-before-seen");
-    }
-
-    #[test]
-    fn an_ignored_failure_is_found() {
-        assert_eq!(found(Canary::FailureIgnored).property, "durable-before-seen");
-    }
-
-    #[test]
-    fn recovery_that_makes_nothing_durable_is_found() {
-        assert_eq!(found(Canary::RecoveredNotDurable).property, "durable-before-seen");
     }
 }

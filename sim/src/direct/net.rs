@@ -10,6 +10,9 @@ use klamm_core::wire::{Request, Response};
 
 use super::params::{Dice, SECOND};
 
+/// The number of what nobody sent.
+pub(super) const NEWS: u64 = u64::MAX;
+
 /// What a client sends.
 #[derive(Clone, Debug)]
 pub(super) enum ToBroker {
@@ -61,6 +64,9 @@ pub(super) struct Net {
     next: u64,
     /// How often each client has dialled.
     dials: BTreeMap<usize, u64>,
+    /// Until when what a client sends (`true`), or is sent, is lost; and until when it waits.
+    lost: BTreeMap<(usize, bool), u64>,
+    held: BTreeMap<usize, u64>,
     pub(super) conns: BTreeMap<u64, Conn>,
 }
 
@@ -73,9 +79,9 @@ impl Pipe {
         (self.last_at, number)
     }
 
-    /// Whether a message arrives.
+    /// Whether a message arrives. News that nobody sent has no number.
     fn take(&mut self, number: u64) -> bool {
-        if self.limit.is_some_and(|limit| number >= limit) {
+        if number == NEWS || self.limit.is_some_and(|limit| number >= limit) {
             return false;
         }
         self.delivered = number + 1;
@@ -90,7 +96,8 @@ impl Pipe {
 
 impl Net {
     pub(super) fn new(dice: Dice, delay: u64) -> Net {
-        Net { dice, delay, next: 0, dials: BTreeMap::new(), conns: BTreeMap::new() }
+        let dials = BTreeMap::new();
+        Net { dice, delay, next: 0, dials, lost: BTreeMap::new(), held: BTreeMap::new(), conns: BTreeMap::new() }
     }
 
     /// A new connection: its name.
@@ -107,18 +114,47 @@ impl Net {
         name
     }
 
-    /// When and under which number a message to the broker arrives; `None` when the connection is forgotten.
+    /// When and under which number a message to the broker arrives, if it does; `None` when the connection is forgotten.
     pub(super) fn upwards(&mut self, now: u64, name: u64) -> Option<(u64, u64)> {
-        let conn = self.conns.get_mut(&name)?;
-        let delay = self.dice.delay("net delay", key(conn.key, conn.up.sent, 0), self.delay);
-        Some(conn.up.put(now, delay))
+        self.put(now, name, true)
     }
 
-    /// When and under which number a message to the client arrives.
+    /// When and under which number a message to the client arrives, if it does.
     pub(super) fn downwards(&mut self, now: u64, name: u64) -> Option<(u64, u64)> {
+        self.put(now, name, false)
+    }
+
+    fn put(&mut self, now: u64, name: u64, up: bool) -> Option<(u64, u64)> {
         let conn = self.conns.get_mut(&name)?;
-        let delay = self.dice.delay("net delay", key(conn.key, conn.down.sent, 1), self.delay);
-        Some(conn.down.put(now, delay))
+        let pipe = if up { &mut conn.up } else { &mut conn.down };
+        let delay = self.dice.delay("net delay", key(conn.key, pipe.sent, u64::from(!up)), self.delay);
+        if self.lost.get(&(conn.client, up)).is_some_and(|until| now < *until) {
+            // Nothing that is sent later over this connection arrives either: there would be a gap.
+            pipe.limit = Some(pipe.limit.map_or(pipe.sent, |limit| limit.min(pipe.sent)));
+        }
+        let held = self.held.get(&conn.client).map_or(0, |until| until.saturating_sub(now));
+        Some(pipe.put(now, delay.max(held)))
+    }
+
+    /// What some clients send, or are sent, is lost until a time.
+    pub(super) fn lose(&mut self, clients: &[usize], up: bool, until: u64) {
+        self.lost.extend(clients.iter().map(|client| ((*client, up), until)));
+    }
+
+    /// What goes between some clients and the broker waits until a time.
+    pub(super) fn hold(&mut self, clients: &[usize], until: u64) {
+        self.held.extend(clients.iter().map(|client| (*client, until)));
+    }
+
+    /// Everything arrives again.
+    pub(super) fn heal(&mut self) {
+        self.lost.clear();
+        self.held.clear();
+    }
+
+    /// Whether some of these clients have a connection.
+    pub(super) fn any_open(&self, clients: &[usize]) -> bool {
+        self.conns.values().any(|c| c.client_open && c.accepted.is_some() && clients.contains(&c.client))
     }
 
     /// Whether a message reaches the broker. News of the end does, in the end.

@@ -122,6 +122,8 @@ pub enum Canary {
     FailureIgnored,
     /// Recovery reports what it read and did not make durable.
     RecoveredNotDurable,
+    /// Recovery cuts a log where a batch is bad, whatever it knew to be on the device.
+    CutSilently,
 }
 
 /// A topic of the workload.
@@ -149,6 +151,27 @@ pub(super) struct Faults {
     pub(super) write_error: u64,
     /// One in so many disk operations takes a second and more.
     pub(super) stall: u64,
+    /// One in so many logs cannot be recovered this time.
+    pub(super) recovery_error: u64,
+    /// One in so many connections is given up without a word.
+    pub(super) half_open: u64,
+    pub(super) spells: Spells,
+}
+
+/// What goes wrong for a while, and how often.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spells {
+    /// Mean nanoseconds between two.
+    pub(super) gap: u64,
+    pub(super) hold: bool,
+    pub(super) cut_up: bool,
+    pub(super) cut_down: bool,
+    /// The longest time that the broker, or a client, stands still; 0: never.
+    pub(super) pause: u64,
+    pub(super) pause_clients: u64,
+    pub(super) steps: bool,
+    pub(super) full: bool,
+    pub(super) slow: bool,
 }
 
 /// The parameters of one run.
@@ -181,6 +204,11 @@ pub(super) struct Params {
     pub(super) delivery_timeout: u64,
     /// Nothing goes wrong at all: then everything is answered.
     pub(super) calm: bool,
+    /// Whether the broker's clocks are wrong.
+    pub(super) drifts: bool,
+    /// Whether the disk comes to harm in the end, and when somebody copies it before.
+    pub(super) harms: bool,
+    pub(super) copies_at: Option<u64>,
     pub(super) faults: Faults,
     pub(super) canary: Canary,
 }
@@ -189,7 +217,7 @@ pub(super) struct Params {
 pub(super) const LONGEST_KEPT_MS: u64 = 30_000;
 
 /// What the keeper of topics does.
-fn habits(dice: &Dice, topics: &[Topic]) -> Habits {
+fn habits(dice: &Dice, topics: &[Topic], drifts: bool) -> Habits {
     let some = |what: &str, of: &[i64]| if dice.set_one_in(what, 0, 2) { of.to_vec() } else { Vec::new() };
     Habits {
         pace: dice.set_to("keeper's pace", &[300, 1_000, 4_000]) * MS,
@@ -199,7 +227,8 @@ fn habits(dice: &Dice, topics: &[Topic]) -> Habits {
         retention_bytes: some("retention.bytes", &[-1, 0, 1_000, 20_000]),
         segment_bytes: some("segment.bytes", &[200, 1_000, 10_000]),
         message_bytes: if dice.set_one_in("max.message.bytes", 0, 4) { vec![200, 400, 1 << 20] } else { Vec::new() },
-        restamps: dice.set_one_in("timestamp.type", 0, 3),
+        // Then it is known what time that is.
+        restamps: dice.set_one_in("timestamp.type", 0, 3) && !drifts,
         cached: topics.iter().filter(|topic| !topic.durable).map(|topic| topic.name.clone()).collect(),
     }
 }
@@ -216,9 +245,14 @@ impl Params {
             sync_error: some("sync error", param("sync error rate", &[100, 1_000])),
             write_error: some("write error", param("write error rate", &[100, 1_000])),
             stall: some("stall", param("stall rate", &[20, 200])),
+            recovery_error: some("recovery error", param("recovery error rate", &[8, 40])),
+            half_open: some("half open", param("half open rate", &[1, 4])),
+            spells: Spells::of(dice),
         };
         let calm = param("calm", &[1, 0, 0, 0, 0, 0]) == 1;
         let faults = if calm { faults.none() } else { faults };
+        let harms = param("harms", &[0, 1]) == 1;
+        let drifts = !calm && param("drifts", &[0, 0, 1]) == 1;
         let default_partitions = param("default partitions", &[1, 2, 5]) as i32;
         let duration = param("duration", &[30, 60, 120]) * SECOND;
         let topics = topics(dice, duration, default_partitions, &faults);
@@ -226,7 +260,7 @@ impl Params {
             duration,
             shards: param("shards", &[1, 2, 2, 3]) as u16,
             resize: param("resize", &[0, 0, 1]) == 1,
-            habits: (param("keeper", &[0, 1, 1]) == 1).then(|| habits(dice, &topics)),
+            habits: (param("keeper", &[0, 1, 1]) == 1).then(|| habits(dice, &topics, drifts)),
             topics,
             default_partitions,
             segment_bytes: param("segment bytes", &[300, 2_000, 8_000, 1 << 20]) as u32,
@@ -242,6 +276,9 @@ impl Params {
             request_timeout: param("request timeout", &[1, 3, 10]) * SECOND,
             delivery_timeout: param("delivery timeout", &[3, 20, 120]) * SECOND,
             calm,
+            drifts,
+            harms,
+            copies_at: harms.then(|| dice.set("copied", 0, 0, duration)),
             faults,
             canary: Canary::None,
             dice: dice.clone(),
@@ -272,14 +309,73 @@ impl Params {
                     again: again.then(|| dice.below("again after", n, 2 * self.disk_delay + 60 * MS)),
                 }
             };
-            times.map(fault).collect()
+            let mut all: Vec<Fault> = times.map(fault).collect();
+            all.extend(self.spells());
+            all.sort_by_key(|fault| fault.at);
+            all
         })
+    }
+
+    /// What goes wrong for a while.
+    fn spells(&self) -> Vec<Fault> {
+        let Spells { gap, hold, cut_up, cut_down, pause, pause_clients, steps, full, slow } = self.faults.spells;
+        let kinds = [
+            (hold, Kind::Hold, 20 * SECOND),
+            (cut_up, Kind::CutUp, 10 * SECOND),
+            (cut_down, Kind::CutDown, 10 * SECOND),
+            (pause > 0, Kind::Pause, pause),
+            (pause_clients > 0, Kind::PauseClients, pause_clients),
+            (steps && self.drifts, Kind::ClockStep, MS),
+            (full, Kind::Full, 6 * SECOND),
+            (slow, Kind::Slow, 10 * SECOND),
+        ];
+        let kinds: Vec<(Kind, u64)> =
+            kinds.iter().filter(|(on, ..)| *on).map(|(_, kind, most)| (*kind, *most)).collect();
+        if kinds.is_empty() {
+            return Vec::new();
+        }
+        let (dice, mut at, mut all) = (&self.dice, 0, Vec::new());
+        for n in SPELLS.. {
+            at += dice.around("spell gap", n, gap);
+            if at >= self.duration {
+                break;
+            }
+            let (kind, most) = dice.pick("spell", n, &kinds);
+            all.push(Fault { at, n, kind, down: dice.between("lasts", n, MS, most), again: None });
+        }
+        all
+    }
+}
+
+/// The number of the first spell: others have theirs.
+const SPELLS: u64 = 1 << 22;
+
+impl Spells {
+    fn of(dice: &Dice) -> Spells {
+        let on = |name: &str| dice.set_to(name, &[0, 1]) == 1;
+        // In every other run there are none, so that what they hide shows there.
+        if !on("spells") {
+            return Spells::default();
+        }
+        Spells {
+            gap: dice.set_to("spell gap", &[2, 5, 15]) * SECOND,
+            hold: on("hold"),
+            cut_up: on("cut up"),
+            cut_down: on("cut down"),
+            pause: dice.set_to("pause", &[0, 0, 500, 30_000]) * MS,
+            pause_clients: dice.set_to("pause clients", &[0, 2_000, 40_000]) * MS,
+            steps: on("clock step"),
+            full: on("full"),
+            slow: on("slow"),
+        }
     }
 }
 
 impl Faults {
     pub(super) fn none(self) -> Faults {
-        Faults { kill: false, power: false, cut: false, sync_error: 0, write_error: 0, stall: 0, ..self }
+        let (sync_error, write_error, stall, recovery_error, half_open) = (0, 0, 0, 0, 0);
+        let (kill, power, cut, spells) = (false, false, false, Spells::default());
+        Faults { gap: self.gap, kill, power, cut, sync_error, write_error, stall, recovery_error, half_open, spells }
     }
 }
 
@@ -287,6 +383,7 @@ impl Faults {
 /// loses it.
 fn topics(dice: &Dice, duration: u64, default_partitions: i32, faults: &Faults) -> Vec<Topic> {
     let may_cache = !faults.power && faults.sync_error == 0 && faults.write_error == 0;
+    let may_cache = may_cache && faults.recovery_error == 0 && !faults.spells.full;
     let topic = |n: u64| {
         let auto = n > 0 && dice.set_one_in("topic made by metadata", n, 3);
         Topic {

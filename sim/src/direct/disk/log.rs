@@ -8,6 +8,8 @@ use klamm_core::ids::{Offset, Seq};
 use klamm_core::log::{Ballot, Checkpoint, Found, Segment};
 use klamm_core::record::Header;
 
+use super::harm::Harm;
+
 /// A batch as stamped.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
@@ -15,6 +17,7 @@ pub(super) struct Stored {
     pub(super) bytes: Bytes,
     /// Whether it opened a segment.
     pub(super) opens: bool,
+    pub(super) harm: Option<Harm>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,10 @@ pub(super) struct Log {
     pub(super) written: usize,
     /// So many are on the device.
     pub(super) durable: usize,
+    /// So many were, by what it says of itself.
+    pub(super) marked: usize,
+    /// From this one on what was written did not come to the device.
+    pub(super) astray: Option<usize>,
     /// In the page cache, and on the device.
     pub(super) ballot: (Option<Ballot>, Option<Ballot>),
     /// Where it starts, in the page cache and on the device.
@@ -55,6 +62,8 @@ pub(super) struct Log {
     /// The group that is under way; its first ones of `queue`.
     pub(super) underway: usize,
     pub(super) dead: Option<&'static str>,
+    /// A recovery of it failed: what that wrote again may be lost.
+    pub(super) doubtful: bool,
     /// Stands for its name and the how manieth it is of that: with the operations so far the key of their draws.
     pub(super) named: u64,
     pub(super) operations: u64,
@@ -89,12 +98,15 @@ impl Log {
             batches: Vec::new(),
             written: 0,
             durable: 0,
+            marked: 0,
+            astray: None,
             ballot: (None, None),
             start: (Offset(0), Offset(0)),
             begun: None,
             queue: VecDeque::new(),
             underway: 0,
             dead: None,
+            doubtful: false,
             named,
             operations: 0,
         }
@@ -158,6 +170,7 @@ impl Log {
             if synced {
                 self.start.1 = self.start.0;
                 self.durable = self.durable.max(self.below(to));
+                self.marked = self.marked.max(self.below(to));
             }
         }
         self.written += written;
@@ -174,7 +187,7 @@ impl Log {
     /// All that a crash may leave.
     pub(super) fn left(&self, power: bool) -> Left {
         // A failed write may have left its pages or not, and they are clean: what is read again may be either.
-        let doubtful = power || self.dead.is_some();
+        let doubtful = power || self.dead.is_some() || self.doubtful;
         let opening = self.is_underway(|c| matches!(c, Change::Open));
         let removing = self.is_underway(|c| matches!(c, Change::Remove));
         let cached = |here: (Offset, Offset)| if doubtful { vec![here.1, here.0] } else { vec![here.0] };
@@ -184,18 +197,22 @@ impl Log {
         ballots.extend(self.ballot_underway().map(Some));
         starts.dedup();
         ballots.dedup();
+        let (mut least, mut most) = (if doubtful { self.durable } else { self.written }, self.written + self.appends());
+        if let Some(astray) = self.astray.filter(|_| power) {
+            (least, most) = (least.min(astray), most.min(astray));
+        }
         Left {
             there: self.exists != Reach::Nowhere || opening,
             gone: self.exists == Reach::Nowhere || removing || (power && self.exists == Reach::Cache),
             starts,
             ballots,
-            batches: (if doubtful { self.durable } else { self.written }, self.written + self.appends()),
+            batches: (least, most),
         }
     }
 
     /// At least so many batches are left where it starts there.
     pub(super) fn least(&self, left: &Left, start: Offset) -> usize {
-        left.batches.0.max(self.below(start))
+        left.batches.0.max(self.below(start)).min(left.batches.1)
     }
 
     /// Whether a segment without a batch may be left behind so many of them: its roll came so far. With the start that a
@@ -208,20 +225,24 @@ impl Log {
     /// It comes to this, and is as a new life finds it.
     pub(super) fn crashed(&mut self, kept: Kept, power: bool) {
         let end = self.end(kept.batches);
-        let surely = self.begun == Some(end) && kept.start == end;
+        // What a log starts with was begun before it could start there.
+        let opens = self.batches.get(kept.batches).is_some_and(|next| next.opens);
+        let surely = kept.start == end && (self.begun == Some(end) || opens);
         self.begun = (kept.begun || surely).then_some(end);
         self.start = (kept.start, if power { kept.start } else { self.start.1 });
         self.ballot = (kept.ballot, if power { kept.ballot } else { self.ballot.1 });
         self.batches.truncate(kept.batches);
         self.written = kept.batches;
         self.durable = if power { kept.batches } else { self.durable.max(self.below(kept.start)).min(kept.batches) };
+        self.astray = self.astray.filter(|_| !power);
         (self.underway, self.dead) = (0, None);
         self.queue.clear();
     }
 
     /// A new life has found it: all of it is on the device from here on.
     pub(super) fn recovered(&mut self) {
-        (self.exists, self.durable) = (Reach::Device, self.written);
+        (self.exists, self.durable, self.doubtful) = (Reach::Device, self.written, false);
+        self.marked = self.written;
         (self.ballot.1, self.start.1) = (self.ballot.0, self.start.0);
     }
 

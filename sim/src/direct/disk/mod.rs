@@ -6,9 +6,11 @@
 //! reports. Knows no files: torn headers, directories and indexes are the `world` engine's.
 
 mod follow;
+mod harm;
 mod log;
 
 pub use follow::{Followed, follow};
+pub(super) use harm::{Harm, Image};
 
 use std::collections::BTreeMap;
 
@@ -22,11 +24,18 @@ use log::{Change, Kept, Log, Reach, Stored};
 
 use super::params::{Canary, Dice, Faults, MS, Params, SECOND};
 
+/// So much longer everything takes on a slow disk.
+const SLOWER: u64 = 20;
+
 /// Counts of what the disk did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) sync_errors: u64,
     pub(super) write_errors: u64,
+    /// Changes that found no room.
+    pub(super) full: u64,
+    /// Logs that could not be recovered.
+    pub(super) refused: u64,
     /// Batches that whoever sent them waits for.
     pub(super) appends_failed: u64,
     /// Batches that a crash took.
@@ -44,6 +53,9 @@ pub(super) struct Disk {
     dice: Dice,
     delay: u64,
     pub(super) faults: Faults,
+    /// Until when there is hardly any room, and until when everything takes long.
+    pub(super) full_until: u64,
+    pub(super) slow_until: u64,
     canary: Canary,
     logs: BTreeMap<LogId, Log>,
     /// How many logs were made under each name.
@@ -55,6 +67,16 @@ pub(super) struct Disk {
 fn key(name: &str, partition: i32, made: u64) -> u64 {
     let named = name.bytes().fold(made, |hash, byte| mix(hash ^ u64::from(byte)));
     mix(named ^ partition as u64) << 24
+}
+
+/// Whole batches, taken from a log.
+#[derive(Clone, Debug)]
+pub(super) struct Lent {
+    pub(super) bytes: Bytes,
+    /// The length of the first one.
+    pub(super) first: u32,
+    /// What was to be taken first cannot be read.
+    pub(super) broken: bool,
 }
 
 /// What a change came to at once.
@@ -75,6 +97,8 @@ impl Disk {
             dice: params.dice.clone(),
             delay: disk_delay,
             faults,
+            full_until: 0,
+            slow_until: 0,
             canary,
             logs: BTreeMap::new(),
             made: BTreeMap::new(),
@@ -83,11 +107,11 @@ impl Disk {
     }
 
     /// Takes an effect that changes a log, and begins it if it can.
-    pub(super) fn change(&mut self, effect: Effect) -> Begun {
+    pub(super) fn change(&mut self, now: u64, effect: Effect) -> Begun {
         match self.take(effect) {
             Err(failed) => Begun::Failed(*failed),
             Ok(id) if self.logs[&id].underway > 0 => Begun::Queued,
-            Ok(id) => Begun::Underway(id, self.begin(id)),
+            Ok(id) => Begun::Underway(id, self.begin(now, id)),
         }
     }
 
@@ -110,7 +134,7 @@ impl Disk {
                 assert_eq!(it.end(it.batches.len()), offset, "{log}: an append goes to its end");
                 self.tally.rolls += u64::from(roll.is_some());
                 let opens = roll.is_some() || it.begun == Some(offset);
-                it.batches.push(Stored { header, bytes, opens });
+                it.batches.push(Stored { header, bytes, opens, harm: None });
                 (log, seq, Change::Append { sync })
             }
             Effect::Flush { log, seq } => (log, seq, Change::Flush),
@@ -136,7 +160,7 @@ impl Disk {
     }
 
     /// Begins what waits at a log: all appends at the front together, or one other change. Gives how long it takes.
-    fn begin(&mut self, id: LogId) -> u64 {
+    fn begin(&mut self, now: u64, id: LogId) -> u64 {
         let it = self.logs.get_mut(&id).expect("a log with changes exists");
         it.begin();
         it.operations += 1;
@@ -145,19 +169,24 @@ impl Disk {
         let synced = it.is_synced();
         let delay = if synced { self.dice.delay("sync delay", key, self.delay) } else { 10_000 };
         let stalls = self.dice.mishap("disk stall", key, self.faults.stall);
+        let delay = if now < self.slow_until { SLOWER * delay } else { delay };
         delay + if stalls { self.dice.between("stall", key, 100 * MS, 5 * SECOND) } else { 0 }
     }
 
     /// What was under way at a log ends. Gives what the shard is told, and how long the next group takes, if there is
     /// one.
-    pub(super) fn end(&mut self, id: LogId) -> (Vec<Input>, Option<u64>) {
+    pub(super) fn end(&mut self, now: u64, id: LogId) -> (Vec<Input>, Option<u64>) {
         let (dice, faults, canary) = (&self.dice, self.faults, self.canary);
         let it = self.logs.get_mut(&id).expect("a log with changes exists");
         let key = it.key();
         let synced = it.is_synced();
-        let error = if dice.mishap("write error", key, faults.write_error) {
-            self.tally.write_errors += 1;
+        let full = now < self.full_until && !matches!(it.group().next(), Some(Change::Flush | Change::Remove));
+        let error = if full && dice.mishap("no room", key, 2) {
+            self.tally.full += 1;
             Some("no space left on device")
+        } else if dice.mishap("write error", key, faults.write_error) {
+            self.tally.write_errors += 1;
+            Some("input/output error of a write")
         } else if synced && dice.mishap("sync error", key, faults.sync_error) {
             self.tally.sync_errors += 1;
             Some("input/output error")
@@ -182,7 +211,7 @@ impl Disk {
             self.logs.remove(&id);
         }
         let done = ended.last().map(|(seq, _)| Input::Done { log: id, seq: *seq });
-        (done.into_iter().collect(), more.then(|| self.begin(id)))
+        (done.into_iter().collect(), more.then(|| self.begin(now, id)))
     }
 
     /// Whether something is under way, or in the page cache only.
@@ -206,27 +235,47 @@ impl Disk {
         self.logs.retain(|_, it| it.exists != Reach::Nowhere);
     }
 
-    /// Recovers the logs of one shard: what it reports is durable from here on.
-    pub(super) fn recover(&mut self, shard: ShardIndex, shards: u16) -> Vec<Input> {
-        let durable = self.canary != Canary::RecoveredNotDurable;
+    /// Recovers the logs of one shard: what it reports is durable from here on. A log that cannot be, this time, is
+    /// refused; what of it was written again may be lost.
+    pub(super) fn recover(&mut self, now: u64, shard: ShardIndex, shards: u16) -> Vec<Input> {
+        let canary = self.canary;
+        let durable = canary != Canary::RecoveredNotDurable;
+        let (dice, tally) = (&self.dice, &mut self.tally);
+        // Without room nothing can be written again.
+        let rate = if now < self.full_until { 2 } else { self.faults.recovery_error };
         let owned = self.logs.iter_mut().filter(|(id, _)| id.owner(shards) == shard);
         let found = owned.map(|(id, it)| {
             assert!(it.queue.is_empty() && it.written == it.batches.len(), "{id} is recovered after a crash only");
-            if durable {
+            it.operations += 1;
+            // What it writes again when that fails may be lost. Where it cannot read it has not come so far.
+            let fails = dice.mishap("recovery error", it.key(), rate);
+            it.doubtful |= fails;
+            let whole = match fails {
+                true => Err("input/output error".to_owned()),
+                false => it.read_again(canary == Canary::CutSilently),
+            };
+            if whole.is_err() {
+                tally.refused += 1;
+            } else if durable {
                 it.recovered();
             }
-            Input::Recovered { log: *id, name: it.name.clone(), found: Ok(Box::new(it.found())) }
+            let found = whole.map(|()| Box::new(it.found()));
+            Input::Recovered { log: *id, name: it.name.clone(), found }
         });
         found.collect()
     }
 
     /// Whole batches from the one that holds `from` to the last that ends below `upto`: at most `max_bytes`, but one at
-    /// least. With the length of the first one.
-    pub(super) fn read(&self, id: LogId, from: Offset, upto: Offset, max_bytes: u32) -> (Bytes, u32) {
+    /// least. A batch that cannot be read ends it.
+    pub(super) fn read(&self, id: LogId, from: Offset, upto: Offset, max_bytes: u32) -> Lent {
         let mut all = BytesMut::new();
-        let mut first = 0;
+        let (mut first, mut broken) = (0, false);
         for batch in self.batches(id, from, upto) {
             let size = batch.bytes.len();
+            if batch.harm == Some(Harm::Unreadable) {
+                broken = all.is_empty();
+                break;
+            }
             if !all.is_empty() && all.len() + size > max_bytes as usize {
                 break;
             }
@@ -235,7 +284,7 @@ impl Disk {
             }
             all.extend_from_slice(&batch.bytes);
         }
-        (all.freeze(), first)
+        Lent { bytes: all.freeze(), first, broken }
     }
 
     fn batches(&self, id: LogId, from: Offset, upto: Offset) -> impl Iterator<Item = &Stored> {
@@ -246,6 +295,13 @@ impl Disk {
 
     /// Answers a look-up.
     pub(super) fn look_up(&self, id: LogId, query: &Query) -> Lookup {
+        let (from, upto) = match query {
+            Query::Batches { from, upto, .. } => (*from, *upto),
+            Query::Timestamp { upto, .. } | Query::MaxTimestamp { upto } => (Offset(0), *upto),
+        };
+        if self.batches(id, from, upto).any(|batch| batch.harm.is_some()) {
+            return Lookup::Failed("a batch that is not whole".to_owned());
+        }
         // The first record since a time, in the first batch that has any.
         let start = self.logs.get(&id).map_or(Offset(0), |it| it.start.0);
         let since = |at: Timestamp, upto: Offset| {
@@ -256,7 +312,7 @@ impl Disk {
             })
         };
         match *query {
-            Query::Batches { from, upto, max_bytes } => Lookup::Batches(self.read(id, from, upto, max_bytes).0),
+            Query::Batches { from, upto, max_bytes } => Lookup::Batches(self.read(id, from, upto, max_bytes).bytes),
             Query::Timestamp { at, upto } => Lookup::Record(since(at, upto)),
             Query::MaxTimestamp { upto } => {
                 let readable = self.batches(id, start, upto).flat_map(|b| record::records(&b.bytes));

@@ -1,0 +1,284 @@
+//! Declared loss: after everything was read back, the disk comes to harm, of which it is first said what may be lost;
+//! then the broker starts again, and all of it is inspected. The same as in `world`, with batches in place of bytes.
+//!
+//! Properties, beside the history's: `only-what-was-harmed` (recovery refuses no broker but one whose own log is harmed),
+//! and those that [`super::inspector`] names.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use klamm_core::ids::LogId;
+
+use super::disk::{Harm, Image};
+use super::epochs::Epochs;
+use super::inspector::Inspector;
+use super::params::{MS, SECOND};
+use super::{Client, Event, PATIENCE, Phase, Sim};
+use crate::atlas::{Loss, Lost};
+use crate::history::{History, Partition};
+use crate::report::{Verdict, Violation};
+
+/// Rounds of harm, at most, before the one that may be the end of all files.
+const ROUNDS: u64 = 3;
+
+/// What a round of harm is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Rot,
+    Unreadable,
+    LostWrite,
+    LostFolder,
+    Wipe,
+    OldCopy,
+}
+
+/// What a log's files came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Declared {
+    /// What may be lost.
+    pub(super) lost: Vec<Lost>,
+    /// Clients knew of something that was below the mark.
+    pub(super) known: bool,
+}
+
+/// All that was declared.
+#[derive(Debug, Default)]
+pub(super) struct Harmed {
+    pub(super) logs: BTreeMap<LogId, Declared>,
+    broker: bool,
+    /// What the next start may lose, and whether it was below the mark.
+    at_stake: Vec<(Partition, Range<i64>, bool)>,
+}
+
+/// The files of a moment, and what was known then.
+#[derive(Debug)]
+pub(super) struct Copy {
+    image: Image,
+    history: Box<History>,
+    epochs: Epochs,
+}
+
+impl Sim {
+    /// The files are copied.
+    pub(super) fn copy(&mut self) {
+        let image = self.broker.disk.image();
+        self.copy = Some(Copy { image, history: Box::new(self.history.clone()), epochs: self.epochs.clone() });
+    }
+
+    /// Some rounds of harm; the last may be the end of all files.
+    pub(super) fn losses(&mut self) -> Result<(), Verdict> {
+        self.phase = Phase::Losses;
+        let kinds = [Kind::Rot, Kind::Rot, Kind::Unreadable, Kind::LostWrite, Kind::LostFolder];
+        for round in 0..ROUNDS {
+            let drawn = self.params.dice.more("harm", round, 2 * kinds.len() as u64);
+            if (1..=kinds.len()).contains(&(drawn as usize)) && !self.round(kinds[drawn as usize - 1], round)? {
+                return Ok(());
+            }
+        }
+        match self.params.dice.more("last harm", 0, 5) {
+            1 => self.round(Kind::Wipe, ROUNDS).map(drop),
+            2 | 3 => self.round(Kind::OldCopy, ROUNDS).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// One round; tells whether the broker serves after it.
+    fn round(&mut self, kind: Kind, round: u64) -> Result<bool, Verdict> {
+        self.count("harm drawn");
+        let applied = match kind {
+            Kind::Rot | Kind::Unreadable => self.spoil(kind, round)?,
+            Kind::LostWrite => self.lose_write(round)?,
+            Kind::LostFolder => self.lose_folder(round),
+            Kind::Wipe => {
+                self.stop_dead(round, 0);
+                self.broker.disk.wipe();
+                self.epochs = Epochs::default();
+                self.count("disks wiped");
+                true
+            }
+            Kind::OldCopy => self.turn_back(round),
+        };
+        self.count(if applied { "harm applied" } else { "harm refused" });
+        self.start_again(round)?;
+        if !self.broker.is_up() {
+            return self.refuses();
+        }
+        self.inspect(kind == Kind::Wipe)?;
+        // What recovery has cut is cut; what it keeps although it is damaged stays so.
+        for (at, offsets, marked) in std::mem::take(&mut self.ledger.harmed.at_stake) {
+            if !marked {
+                self.history.is_settled(&at, &offsets);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The process is gone at once, or the machine.
+    fn stop_dead(&mut self, round: u64, turn: u64) {
+        let power = !self.params.dice.mishap("stopped by a kill", round << 8 | turn, 3);
+        self.stop_dead_by(power, round << 8 | turn);
+    }
+
+    fn stop_dead_by(&mut self, power: bool, key: u64) {
+        let unsynced = if power { self.broker.disk.unsynced() } else { Vec::new() };
+        for lost in unsynced {
+            self.declare(&Loss::Records(lost));
+        }
+        self.crash(power, 1 << 23 | key);
+        // Whoever read it while it was still there knows of it again.
+        for (at, offsets, _) in &self.ledger.harmed.at_stake {
+            self.history.may_lose(at, offsets);
+        }
+    }
+
+    /// Starts the broker, perhaps more than once, and lets it come to rest.
+    fn start_again(&mut self, round: u64) -> Result<(), Verdict> {
+        let dice = self.params.dice.clone();
+        self.phase_ends = self.now + PATIENCE;
+        self.heap.push(self.now + MS, Event::Start);
+        if dice.mishap("dies while it starts", round, 4) {
+            self.rest_until(self.now + dice.pause("dies so soon", round, MS, SECOND))?;
+            self.stop_dead(round, 9);
+            self.heap.push(self.now + MS, Event::Start);
+        }
+        self.rest()
+    }
+
+    /// A batch rots, or cannot be read; on a disk at rest, or under a broker that serves.
+    fn spoil(&mut self, kind: Kind, round: u64) -> Result<bool, Verdict> {
+        let dice = self.params.dice.clone();
+        let in_use = dice.mishap("harmed in use", round, 3);
+        if !in_use {
+            self.stop_dead(round, 1);
+        }
+        let harm = if kind == Kind::Rot { Harm::Rot(dice.bits("which bit", round)) } else { Harm::Unreadable };
+        let batches = self.broker.disk.batches_kept(in_use);
+        if batches.is_empty() {
+            return Ok(false);
+        }
+        let (log, index) = dice.pick("which batch", round, &batches);
+        let loss = self.broker.disk.loss(log, index, harm);
+        if !self.declare(&loss) {
+            return Ok(false);
+        }
+        self.say(|| format!("batch {index} of {log}: {harm:?}: {loss:?}"));
+        self.broker.disk.harm(log, index, harm);
+        self.count(if kind == Kind::Rot { "batches rotten" } else { "batches unreadable" });
+        if in_use {
+            // What recovery would refuse is served as long as it runs; then it dies, and does.
+            self.inspect(false)?;
+            self.stop_dead(round, 2);
+        }
+        Ok(true)
+    }
+
+    /// The next write of some log is lost, and acknowledged; then power is lost.
+    fn lose_write(&mut self, round: u64) -> Result<bool, Verdict> {
+        let logs: Vec<LogId> = self.broker.disk.logs().filter(|log| *log != LogId::METADATA).collect();
+        if logs.is_empty() {
+            self.stop_dead(round, 3);
+            return Ok(false);
+        }
+        let log = self.params.dice.pick("whose write is lost", round, &logs);
+        self.broker.disk.lose_write(log);
+        // Every partition takes a record: one of them is not where it should be.
+        self.inspect(false)?;
+        let loss = self.broker.disk.lost_write(log);
+        self.say(|| format!("a write of {log} was lost: {loss:?}"));
+        let hit = loss.is_some();
+        if let Some(loss) = &loss {
+            self.declare(loss);
+        }
+        self.stop_dead_by(true, round << 8 | 4);
+        if hit {
+            self.count("writes lost");
+        }
+        Ok(hit)
+    }
+
+    /// Somebody removes a log's folder.
+    fn lose_folder(&mut self, round: u64) -> bool {
+        self.stop_dead(round, 5);
+        let logs: Vec<LogId> = self.broker.disk.logs().filter(|log| *log != LogId::METADATA).collect();
+        if logs.is_empty() {
+            return false;
+        }
+        let log = self.params.dice.pick("whose folder is lost", round, &logs);
+        self.declare(&Loss::Records(Lost { log, offsets: 0..i64::MAX, marked: true }));
+        self.say(|| format!("the folder of {log} is gone"));
+        self.broker.disk.lose_folder(log);
+        self.count("folders lost");
+        true
+    }
+
+    /// The files of an earlier moment come back.
+    fn turn_back(&mut self, round: u64) -> bool {
+        self.stop_dead(round, 6);
+        let Some(Copy { image, history, epochs }) = self.copy.take() else { return false };
+        self.say(|| "an old copy comes back".to_owned());
+        self.history = self.history.back_at(&history);
+        self.epochs = epochs;
+        // That disk was well.
+        self.ledger.harmed = Harmed::default();
+        self.broker.disk.restore(image, round);
+        self.count("old copies");
+        true
+    }
+
+    /// Everybody is asked; what is asked must be answered.
+    fn inspect(&mut self, empty: bool) -> Result<(), Verdict> {
+        self.count("inspections");
+        self.phase_ends = self.now + PATIENCE;
+        let inspector = self.actors.len();
+        self.hire(|id, _| Box::new(Client::new(id, Inspector::new(id, empty))));
+        self.rest()?;
+        match self.actors[inspector].owes() {
+            Some(who) => Err(Verdict::Stuck(format!("nothing is left to happen after harm, and {who}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What may be lost from now on; tells whether that may be done at all.
+    fn declare(&mut self, loss: &Loss) -> bool {
+        match loss {
+            Loss::Nothing => {}
+            Loss::Everything => return false,
+            Loss::Broker | Loss::Name(_) => self.ledger.harmed.broker = true,
+            Loss::Log(log) => drop(self.ledger.harmed.logs.entry(*log).or_default()),
+            Loss::Records(lost @ Lost { log, .. }) => {
+                let at = self.partition_of(*log);
+                let it = self.ledger.harmed.logs.entry(*log).or_default();
+                it.lost.push(lost.clone());
+                if let Some(at) = at {
+                    it.known |= lost.marked && self.history.knows(&at, &lost.offsets);
+                    self.history.may_lose(&at, &lost.offsets);
+                    self.ledger.harmed.at_stake.push((at, lost.offsets.clone(), lost.marked));
+                }
+            }
+        }
+        true
+    }
+
+    /// The partition that a log is of, as clients know it: some were never told its topic's id.
+    fn partition_of(&self, log: LogId) -> Option<Partition> {
+        let name = self.broker.disk.topic(log);
+        let is = |topic: &crate::history::Topic| topic.id.map_or(topic.name == name, |id| id == log.topic);
+        let life = self.history.alive().find(|(_, topic)| is(topic)).map(|(life, _)| life.clone());
+        // Nobody was told of a topic that a question about it has made.
+        let life = life.or_else(|| (!name.is_empty() && !name.starts_with("mortal-")).then(|| name.to_owned()));
+        life.map(|life| (life, log.partition))
+    }
+
+    /// The broker has ended by itself: it must have a reason.
+    fn refuses(&mut self) -> Result<bool, Verdict> {
+        if self.ledger.harmed.broker {
+            self.count("brokers that refuse");
+            return Ok(false);
+        }
+        Err(Verdict::Unsafe(Violation {
+            property: "only-what-was-harmed",
+            fact: "nothing was harmed that the broker cannot do without".to_owned(),
+            contradiction: "it does not start".to_owned(),
+        }))
+    }
+}

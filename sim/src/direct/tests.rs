@@ -1,0 +1,89 @@
+//! The engine itself: a seed is a run, decisions replay and shrink, and a disk that breaks its promise is found out.
+
+use super::*;
+use crate::shrink::shrink;
+
+#[test]
+fn a_seed_twice_is_the_same_run() {
+    for seed in 0..10 {
+        let (one, two) = (run(seed, false), run(seed, seed == 3));
+        assert_eq!((one.digest, one.counters), (two.digest, two.counters), "seed {seed}");
+    }
+    assert_ne!(run(1, false).digest, run(2, false).digest);
+}
+
+#[test]
+fn what_was_decided_replays_to_the_same_run() {
+    for seed in 0..10 {
+        let (report, decisions) = record(seed);
+        let (again, used, (unused, of)) = replay(seed, &decisions, false);
+        assert_eq!((report.digest, report.counters), (again.digest, again.counters), "seed {seed}");
+        assert!(of > 100, "seed {seed} decides only {of} things");
+        // Of turns that nobody came to take, and faults that were still to come, some are left.
+        assert!(unused * 50 < of, "seed {seed}: {unused} of {of} are not asked for");
+        assert_eq!(replay(seed, &used, false).0.digest, report.digest, "seed {seed}");
+    }
+}
+
+#[test]
+fn every_subset_is_a_run_in_which_all_is_well() {
+    for seed in 0..20 {
+        let (_, decisions) = record(seed);
+        let some = decisions.items().enumerate().filter(|(n, _)| n % 3 != seed as usize % 3).map(|(_, item)| item);
+        let (report, _, _) = replay(seed, &decisions.without(&some.collect()), false);
+        assert!(matches!(report.verdict, Verdict::Clean | Verdict::Inconclusive(_)), "{report}");
+        let nothing = Decisions { parameters: decisions.parameters.clone(), ..Decisions::default() };
+        let (report, _, _) = replay(seed, &nothing, false);
+        assert!(matches!(report.verdict, Verdict::Inconclusive(_)), "nobody does anything: {report}");
+    }
+}
+
+#[test]
+fn a_broken_promise_comes_down_to_one_fault_and_a_few_turns() {
+    let canary = Canary::RecoveredNotDurable;
+    let property = |report: &Report| report.property().map(str::to_owned);
+    let failing = (0..60).find(|seed| property(&run_by(*seed, false, Rc::new(Book::Blank), canary)).is_some());
+    let seed = failing.expect("it is found");
+    let book = Rc::new(Book::writing());
+    let report = run_by(seed, false, book.clone(), canary);
+    let mut run = |decisions: &Decisions| {
+        let book = Rc::new(Book::reading(decisions.clone()));
+        let report = run_by(seed, false, book.clone(), canary);
+        (property(&report), book.used())
+    };
+    let before = book.used();
+    let shrunk = shrink(&before, "durable-before-seen", 1_000, &mut run).expect("it replays");
+    assert_eq!(property(&report).as_deref(), Some("durable-before-seen"));
+    let (many, few) = (before.sizes(), shrunk.decisions.sizes());
+    assert!(few.faults == 1 && few.turns * 5 < many.turns, "{many:?} became {few:?} in {} runs", shrunk.runs);
+}
+
+/// The first seed in which a broken promise of the disk is found out, and as what.
+fn found(canary: Canary) -> Violation {
+    let reports = (0..60).map(|seed| run_by(seed, false, Rc::new(Book::Blank), canary));
+    let unsafe_ones = reports.filter_map(|report| match report.verdict {
+        Verdict::Unsafe(violation) => Some(violation),
+        Verdict::Clean | Verdict::Stuck(_) | Verdict::Inconclusive(_) => None,
+    });
+    unsafe_ones.into_iter().next().unwrap_or_else(|| panic!("{canary:?} is not found"))
+}
+
+#[test]
+fn done_before_the_sync_is_found() {
+    assert_eq!(found(Canary::DoneBeforeSync).property, "durable-before-seen");
+}
+
+#[test]
+fn an_ignored_failure_is_found() {
+    assert_eq!(found(Canary::FailureIgnored).property, "durable-before-seen");
+}
+
+#[test]
+fn recovery_that_makes_nothing_durable_is_found() {
+    assert_eq!(found(Canary::RecoveredNotDurable).property, "durable-before-seen");
+}
+
+#[test]
+fn a_cut_of_what_was_known_to_be_on_the_device_is_found() {
+    assert_eq!(found(Canary::CutSilently).property, "not-cut-silently");
+}

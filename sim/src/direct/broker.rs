@@ -420,9 +420,13 @@ impl Sim {
     pub(super) fn arrives(&mut self, name: u64, number: u64, message: ToBroker) {
         let Some(conn) = self.net.reaches_broker(name, number, &message) else { return };
         let life = self.broker.life;
+        let late = !conn.client_open && matches!(message, ToBroker::Request { .. });
         match (message, conn.accepted) {
             (ToBroker::Open, _) => self.accept(name),
             (ToBroker::Request { correlation, request }, Some((_, shard))) if !conn.ended => {
+                if late {
+                    self.count("requests of connections given up");
+                }
                 self.step(shard, Input::Request { conn: ConnectionId(name), correlation, request });
             }
             (ToBroker::Request { .. }, Some(_)) => {}

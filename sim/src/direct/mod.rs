@@ -41,6 +41,7 @@ use crate::decisions::{Book, Decisions, Fault};
 use crate::history::History;
 use crate::panics;
 use crate::report::{Engine, Report, Verdict, Violation};
+use crate::workload::insistent::Insistent;
 use crate::workload::keeper::Keeper;
 use crate::workload::owner::Owner;
 use crate::workload::settler::Settler;
@@ -101,8 +102,12 @@ pub const SOMETIMES: &[&str] = &[
     "producers reset",
     "reads below a start",
     "recoveries cut short",
+    "requests of connections given up",
     "rolls",
+    "sequences refused",
     "slow disks",
+    "speeches said again",
+    "speeches without an id",
     "steps of the wall clock",
     "sync errors",
     "timeouts",
@@ -308,6 +313,11 @@ impl Sim {
         if let Some(habits) = sim.params.habits.clone() {
             let seed = sim.params.dice.bits("keeper", 0);
             sim.hire(|id, _| Box::new(Client::new(id, Hired::new(id, seed, Keeper::new(seed, habits)))));
+        }
+        for number in 0..sim.params.insistent {
+            let seed = sim.params.dice.bits("insistent", number);
+            let pace = sim.params.dice.pick("insistent's pace", number, &[500, 3_000]) * MS;
+            sim.hire(|id, _| Box::new(Client::new(id, Hired::new(id, seed, Insistent::new(seed, pace)))));
         }
         for number in 0..sim.params.owners {
             let seed = sim.params.dice.bits("owner", number);

@@ -191,6 +191,8 @@ pub(super) struct Params {
     pub(super) consumers: u64,
     /// Clients that delete topics and make them again.
     pub(super) owners: u64,
+    /// Producers without manners.
+    pub(super) insistent: u64,
     /// What the one who looks after topics does; nothing: nobody does.
     pub(super) habits: Option<Habits>,
     /// The time between two looks for what is not kept, milliseconds.
@@ -268,6 +270,7 @@ impl Params {
             plain: param("plain", &[0, 1, 2]),
             consumers: param("consumers", &[0, 1, 1, 2]),
             owners: param("owners", &[0, 0, 1, 2]),
+            insistent: param("insistent", &[0, 0, 1, 2]),
             retention_check_ms: param("retention check", &[50, 1_000, 10_000]),
             think: param("think", &[20, 50, 200, 800]) * MS,
             mesh_delay: param("mesh delay", &[200, 20_000, MS, 30 * MS]),

@@ -1,10 +1,11 @@
 //! What both engines' clients do beside producing and consuming: they trim logs, change configs, add partitions, delete
-//! topics and make them again, and see that retention did its work.
+//! topics and make them again, say things twice, and see that retention did its work.
 //!
 //! A role is a step function that wants requests sent and hears answers: it knows neither frames nor time, nor which
 //! engine carries them. Each thing that it asks for ends ok, fail or, when no answer comes, maybe: then it may happen at
 //! any later time.
 
+pub mod insistent;
 pub mod keeper;
 pub mod owner;
 pub mod settler;

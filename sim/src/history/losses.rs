@@ -4,6 +4,7 @@
 //! read need not be there any more, and something else may come to stand there. Properties: `not-cut-silently` (what was
 //! known to be durable is missing only where the broker says so), and beyond the excuse all of the history's own.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{History, Outcome, Partition, violation};
@@ -20,10 +21,13 @@ impl History {
 
     /// What stands at some offsets may be lost from now on.
     pub fn may_lose(&mut self, partition: &Partition, offsets: &Range<i64>) {
+        let mut unplaced = BTreeSet::new();
         for map in [self.reads.get_mut(partition), self.placed.get_mut(partition)].into_iter().flatten() {
-            map.retain(|offset, _| !offsets.contains(offset));
+            unplaced.extend(map.extract_if(offsets.clone(), |_, _| true).map(|(_, value)| value));
         }
-        for send in self.sends.get_mut(partition).into_iter().flat_map(|sends| sends.values_mut()) {
+        for (value, send) in self.sends.get_mut(partition).into_iter().flatten() {
+            // It may stand there as before: whoever adds up what stands anywhere must not leave it out.
+            send.seen &= !unplaced.contains(value);
             if matches!(send.outcome, Outcome::Acked(at) if offsets.contains(&at)) {
                 send.outcome = Outcome::Maybe;
             }
@@ -149,6 +153,21 @@ mod tests {
         assert!(h.knows(&at(), &(4..5)) && !h.knows(&at(), &(5..9)));
         assert_eq!(h.goes_on(&at(), &(3..4), 5), Ok(()));
         assert_eq!(h.goes_on(&at(), &(3..4), 3).unwrap_err().property, "not-cut-silently");
+    }
+
+    /// The log of a sector that could not be read was trimmed by its size, with what stood in that sector: what had been
+    /// read there, and was not known any more to stand there, was not added up.
+    #[test]
+    fn what_may_be_lost_may_stand_behind_what_is_surplus() {
+        let mut h = History::default();
+        for n in 0..5 {
+            h.sent(&at(), 9, &[n], Sent { bytes: 100, time: 0, stamp: 0 });
+            h.acked(&at(), n, n as i64).unwrap();
+            h.read(&at(), n as i64, n).unwrap();
+        }
+        h.keeping("t", crate::history::Keeping { ms: None, bytes: Some(200) });
+        h.may_lose(&at(), &(3..5));
+        assert_eq!(h.clone().starts(&at(), 0, 3), Ok(()));
     }
 
     #[test]

@@ -163,7 +163,10 @@ impl Folder {
             let end = batch.bytes.start + HEADER_BYTES as u64;
             batch.bytes.start < bytes.end && bytes.start < end
         };
+        let is_active = self.segments.last_key_value().is_some_and(|(active, _)| active == path);
         let lost = match all.iter().any(|batch| header(&batch)) {
+            // Nor what comes to stand there.
+            true if is_active => i64::MAX,
             true => all.last().map_or(last.offsets.end, |end| end.offsets.end),
             false => last.offsets.end,
         };
@@ -286,6 +289,7 @@ mod tests {
         assert_eq!(loss(first, 185 + 100), records(2..4, true));
         assert_eq!(loss(first, 185 + 60), records(2..10, true), "a header: nothing behind it is found");
         assert_eq!(loss(second, 185 + 100), records(12..14, true), "the last one below the mark");
+        assert_eq!(loss(second, 26), records(10..i64::MAX, true), "a header: nor what is appended behind it");
         assert_eq!(loss(second, 2 * 185 + 100), records(14..i64::MAX, false), "the first one above");
         assert_eq!(atlas.loss(&format!("t-3/{second}"), 100..400), records(10..i64::MAX, false), "on both sides of it");
         assert_eq!(loss(second, 4 * 185 + 5), Loss::Nothing, "zeros");

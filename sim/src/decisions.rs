@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 const VERSION: u32 = 1;
 
 /// Something that goes wrong at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fault {
     /// Nanoseconds from the start.
     pub at: u64,
@@ -21,10 +21,39 @@ pub struct Fault {
     pub n: u64,
     /// What happens.
     pub kind: Kind,
-    /// So long the broker is down.
+    /// So long it lasts, or the broker is down.
+    #[serde(default)]
     pub down: u64,
     /// So long after its next start it dies again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<u64>,
+    /// What is hit: a file or a folder.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target: String,
+    /// How much, or where in it: see [`Kind`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub amount: i64,
+    /// Records may be lost by it, those that the atlas names, after all was read back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub declared: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_zero(n: &i64) -> bool {
+    *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_false(b: &bool) -> bool {
+    !b
+}
+
+impl Fault {
+    /// One that says no more than when and what.
+    #[must_use]
+    pub fn new(at: u64, n: u64, kind: Kind) -> Fault {
+        Fault { at, n, kind, down: 0, again: None, target: String::new(), amount: 0, declared: false }
+    }
 }
 
 /// What kind of a thing goes wrong.
@@ -35,24 +64,74 @@ pub enum Kind {
     Kill,
     /// The page cache dies, too.
     PowerLoss,
-    /// A connection breaks.
+    /// A connection breaks; in `world` all of them: what is under way is lost.
     Cut,
     /// Links stand still.
     Hold,
+    /// The broker is told to stop.
+    Stop,
     /// What some clients send is lost; what they are sent is not.
     CutUp,
     /// What some clients are sent is lost; what they send is not.
     CutDown,
+    /// The disk has room for no more than `amount` bytes.
+    Full,
+    /// It has room again, sooner than it would have.
+    Room,
+    /// Clean pages leave the cache.
+    Evict,
+    /// A bit of `target` flips: number `amount`.
+    Rot,
+    /// The sector of the byte `amount` of `target` cannot be read.
+    Unreadable,
     /// The machine stands still.
     Pause,
     /// Some clients stand still.
     PauseClients,
-    /// The wall clock is set.
+    /// The wall clock is set: from now on it is `amount` milliseconds off.
     ClockStep,
-    /// The disk has no room.
-    Full,
     /// The disk is slow.
     Slow,
+    /// The next write to `target` is lost, and acknowledged.
+    LoseWrite,
+    /// The next write to `target` goes to the byte `amount` instead.
+    Misdirect,
+    /// The folder `target` is removed.
+    LoseFolder,
+    /// Everything is gone.
+    Wipe,
+    /// The files of an earlier moment come back.
+    OldCopy,
+}
+
+impl Kind {
+    /// What it is called where it is counted.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Kill => "kill",
+            Kind::PowerLoss => "power loss",
+            Kind::Cut => "cut",
+            Kind::Hold => "hold",
+            Kind::CutUp => "cut upwards",
+            Kind::CutDown => "cut downwards",
+            Kind::PauseClients => "pause of clients",
+            Kind::Slow => "slow disk",
+            Kind::Stop => "stop",
+            Kind::Full => "full disk",
+            Kind::Room => "room again",
+            Kind::Evict => "eviction",
+            Kind::Rot => "rot",
+            Kind::Unreadable => "unreadable sector",
+            Kind::Pause => "pause",
+            Kind::ClockStep => "step of the wall clock",
+            Kind::LoseWrite => "lost write",
+            Kind::Misdirect => "misdirected write",
+            Kind::LoseFolder => "lost folder",
+            Kind::Wipe => "wipe",
+            Kind::OldCopy => "old copy",
+        }
+    }
 }
 
 /// By site and key, what departed from the default.
@@ -115,17 +194,31 @@ pub const OUTCOMES: &[&str] = &[
     "cut is silent",
     "cut upwards",
     "dies while it starts",
+    "evicted",
+    "full at sync",
     "half open",
     "harmed in use",
+    "in flight",
     "last is power",
     "last restart",
+    "length",
     "lost with the broker",
+    "mood",
+    "name",
+    "names' mood",
     "opened",
+    "part",
+    "power after an exit",
+    "reached",
     "refused in silence",
     "removed",
+    "sector",
     "segment begun",
+    "shards of a life",
     "stopped by a kill",
+    "stopped by power",
     "trimmed",
+    "written",
 ];
 
 impl Decisions {
@@ -262,10 +355,26 @@ impl Book {
         }
     }
 
+    /// The faults of a book that is read; none of another: they are drawn as their time comes.
+    #[must_use]
+    pub fn told(&self) -> Option<Vec<Fault>> {
+        match self {
+            Book::Blank | Book::Writing(_) => None,
+            Book::Reading(told, _) => Some(told.faults.clone()),
+        }
+    }
+
+    /// A fault was drawn when its time came.
+    pub fn drew(&self, fault: &Fault) {
+        if let Book::Writing(kept) = self {
+            kept.borrow_mut().faults.push(fault.clone());
+        }
+    }
+
     /// A fault came about: others were still to come when the run ended.
-    pub fn happened(&self, fault: Fault) {
+    pub fn happened(&self, fault: &Fault) {
         if let Book::Reading(_, asked) = self {
-            asked.borrow_mut().faults.push(fault);
+            asked.borrow_mut().faults.push(fault.clone());
         }
     }
 
@@ -323,7 +432,7 @@ pub enum Item {
 impl Decisions {
     /// Everything that can be left out.
     pub fn items(&self) -> impl Iterator<Item = Item> {
-        let faults = self.faults.iter().map(|fault| Item::Fault(*fault));
+        let faults = self.faults.iter().map(|fault| Item::Fault(fault.clone()));
         let fates = self.fates.iter().flat_map(|(site, of)| of.keys().map(|key| Item::Fate(site.clone(), *key)));
         let turns = self.turns.iter().flat_map(|(client, of)| of.keys().map(|n| Item::Turn(*client, *n)));
         faults.chain(fates).chain(turns)
@@ -333,7 +442,7 @@ impl Decisions {
     #[must_use]
     pub fn without(&self, gone: &BTreeSet<Item>) -> Decisions {
         let mut left = self.clone();
-        left.faults.retain(|fault| !gone.contains(&Item::Fault(*fault)));
+        left.faults.retain(|fault| !gone.contains(&Item::Fault(fault.clone())));
         for item in gone {
             match item {
                 Item::Fault(_) => {}
@@ -373,7 +482,7 @@ mod tests {
     #[test]
     fn a_file_reads_back_and_others_are_refused() {
         let mut decisions = Decisions::default();
-        decisions.faults.push(Fault { at: 1, n: 0, kind: Kind::PowerLoss, down: 5, again: None });
+        decisions.faults.push(Fault { down: 5, ..Fault::new(1, 0, Kind::PowerLoss) });
         decisions.fates.entry("late".into()).or_default().insert(3, 4);
         decisions.turns.entry(1).or_default().insert(0, 9);
         let file = File::new("direct", 7, decisions);

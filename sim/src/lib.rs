@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod decisions;
+pub mod dice;
 pub mod direct;
 pub mod disk;
 pub mod history;

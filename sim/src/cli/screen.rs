@@ -82,17 +82,30 @@ pub(super) fn print(report: &Report, file: &File, files: &(PathBuf, PathBuf), to
 fn fault(fault: &Fault) -> String {
     let at = Duration::from_nanos(fault.at).as_secs_f64();
     let down = Duration::from_nanos(fault.down).as_secs_f64();
+    let Fault { target, amount, .. } = fault;
     match fault.kind {
         Kind::Kill => format!("killed at {at:.3} s, down {down:.3} s"),
         Kind::PowerLoss => format!("lost power at {at:.3} s, down {down:.3} s"),
-        Kind::Cut => format!("a connection cut at {at:.3} s"),
+        Kind::Cut if fault.down == 0 => format!("a connection cut at {at:.3} s"),
+        Kind::Cut => format!("links cut at {at:.3} s for {down:.3} s"),
         Kind::Hold => format!("links held at {at:.3} s for {down:.3} s"),
+        Kind::Stop => format!("told to stop at {at:.3} s"),
+        Kind::Full => format!("room for {amount} bytes at {at:.3} s for {down:.3} s"),
+        Kind::Room => format!("room again at {at:.3} s"),
+        Kind::Evict => format!("pages evicted at {at:.3} s"),
+        Kind::Rot => format!("bit {amount} of {target} flips at {at:.3} s"),
+        Kind::Unreadable => format!("byte {amount} of {target} unreadable at {at:.3} s"),
+        Kind::Pause => format!("stands still at {at:.3} s for {down:.3} s"),
+        Kind::ClockStep if *amount == 0 => format!("wall clock set at {at:.3} s"),
+        Kind::ClockStep => format!("wall clock {amount} ms off at {at:.3} s"),
+        Kind::LoseWrite => format!("the next write to {target} lost, at {at:.3} s"),
+        Kind::Misdirect => format!("the next write to {target} goes to {amount}, at {at:.3} s"),
+        Kind::LoseFolder => format!("{target} removed at {at:.3} s"),
+        Kind::Wipe => format!("disk wiped at {at:.3} s"),
+        Kind::OldCopy => format!("an old copy comes back at {at:.3} s"),
         Kind::CutUp => format!("requests lost at {at:.3} s for {down:.3} s"),
         Kind::CutDown => format!("answers lost at {at:.3} s for {down:.3} s"),
-        Kind::Pause => format!("stood still at {at:.3} s for {down:.3} s"),
         Kind::PauseClients => format!("clients stood still at {at:.3} s for {down:.3} s"),
-        Kind::ClockStep => format!("wall clock set at {at:.3} s"),
-        Kind::Full => format!("disk full at {at:.3} s for {down:.3} s"),
         Kind::Slow => format!("disk slow at {at:.3} s for {down:.3} s"),
     }
 }

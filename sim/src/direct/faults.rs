@@ -8,7 +8,7 @@ use crate::decisions::{Fault, Kind};
 
 impl Sim {
     /// Something goes wrong.
-    pub(super) fn fault(&mut self, fault: Fault) {
+    pub(super) fn fault(&mut self, fault: &Fault) {
         if self.phase != Phase::Work {
             return;
         }
@@ -26,7 +26,9 @@ impl Sim {
             | Kind::PauseClients
             | Kind::ClockStep
             | Kind::Full
-            | Kind::Slow => self.spell(&fault),
+            | Kind::Slow => self.spell(fault),
+            // All others are not this engine's.
+            _ => None,
         };
         // Who is down cannot die, and what is not there cannot break. What is at rest hardly notices.
         match effect {
@@ -41,19 +43,11 @@ impl Sim {
             Kind::Kill => self.restart((false, fault.n), fault.down, fault.again),
             Kind::PowerLoss => self.restart((true, fault.n), fault.down, fault.again),
             Kind::Cut => self.cut(fault.n),
-            Kind::Hold
-            | Kind::CutUp
-            | Kind::CutDown
-            | Kind::Pause
-            | Kind::PauseClients
-            | Kind::ClockStep
-            | Kind::Full
-            | Kind::Slow => {
-                if effect.is_some() {
-                    self.count(spells::counted(fault.kind));
-                    self.say(|| format!("{:?} for {} ms", fault.kind, fault.down / MS));
-                }
+            _ if effect.is_some() => {
+                self.count(spells::counted(fault.kind));
+                self.say(|| format!("{:?} for {} ms", fault.kind, fault.down / MS));
             }
+            _ => {}
         }
     }
 

@@ -432,7 +432,7 @@ impl Sim {
                     self.act(client, None);
                 }
             }
-            Event::Fault(fault) => self.fault(fault),
+            Event::Fault(fault) => self.fault(&fault),
             Event::Copy => self.copy(),
             Event::GoOn { client } => self.goes_on(client),
             Event::Heal => self.heal(),

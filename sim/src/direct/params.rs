@@ -1,115 +1,14 @@
 //! What a seed makes of a run: sizes, speeds and faults, each on or off, each at a drawn rate (swarm testing, Groce
 //! 2012).
-//!
-//! Every draw has a key of its own, so that adding one moves no other. What it means is in the key (the n-th message of a
-//! client's n-th connection), so that leaving out one thing leaves most others as they were.
 
-use std::fmt;
-use std::rc::Rc;
-
-use klamm_core::rng::draw;
-
-use crate::decisions::{Book, Fault, Kind, Turn};
+use crate::decisions::{Fault, Kind};
+pub(super) use crate::dice::Dice;
 use crate::workload::keeper::Habits;
 
 /// A millisecond.
 pub(super) const MS: u64 = 1_000_000;
 /// A second.
 pub(super) const SECOND: u64 = 1_000 * MS;
-
-/// Draws of one run.
-#[derive(Clone)]
-pub(super) struct Dice {
-    seed: u64,
-    book: Rc<Book>,
-}
-
-impl fmt::Debug for Dice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.seed)
-    }
-}
-
-impl Dice {
-    pub(super) fn new(seed: u64, book: Rc<Book>) -> Dice {
-        Dice { seed, book }
-    }
-
-    pub(super) fn book(&self) -> &Book {
-        &self.book
-    }
-
-    pub(super) fn bits(&self, site: &str, key: u64) -> u64 {
-        draw(self.seed, site, key)
-    }
-
-    /// A number below `n`; 0 when `n` is 0.
-    pub(super) fn below(&self, site: &str, key: u64, n: u64) -> u64 {
-        ((u128::from(self.bits(site, key)) * u128::from(n)) >> 64) as u64
-    }
-
-    /// A number from `low` to `high`, both included.
-    pub(super) fn between(&self, site: &str, key: u64, low: u64, high: u64) -> u64 {
-        low + self.below(site, key, high - low + 1)
-    }
-
-    /// True once in `n` times; never when `n` is 0.
-    pub(super) fn one_in(&self, site: &str, key: u64, n: u64) -> bool {
-        n > 0 && self.below(site, key, n) == 0
-    }
-
-    /// One of a few.
-    pub(super) fn pick<T: Copy>(&self, site: &str, key: u64, of: &[T]) -> T {
-        of[self.below(site, key, of.len() as u64) as usize]
-    }
-
-    /// Whether something goes wrong, once in `n` times: by default it does not.
-    pub(super) fn mishap(&self, site: &str, key: u64, n: u64) -> bool {
-        self.book.fate(site, key, 0, || u64::from(self.one_in(site, key, n))) == 1
-    }
-
-    /// How much more than by default, at most `most`.
-    pub(super) fn more(&self, site: &str, key: u64, most: u64) -> u64 {
-        self.book.fate(site, key, 0, || self.below(site, key, most + 1)).min(most)
-    }
-
-    /// A delay around `mean`, with a tail: one in eight is doubled, one in sixteen fourfold, at most 64-fold.
-    pub(super) fn delay(&self, site: &str, key: u64, mean: u64) -> u64 {
-        self.book.fate(site, key, mean, || self.around(site, key, mean))
-    }
-
-    fn around(&self, site: &str, key: u64, mean: u64) -> u64 {
-        let bits = self.bits(site, key);
-        let stretch = (bits.trailing_zeros().saturating_sub(2)).min(6);
-        let base = mean / 2 + ((u128::from(bits >> 32) * u128::from(mean)) >> 32) as u64;
-        base << stretch
-    }
-
-    /// A delay from `low` to `high`.
-    pub(super) fn pause(&self, site: &str, key: u64, low: u64, high: u64) -> u64 {
-        self.book.fate(site, key, u64::midpoint(low, high), || self.between(site, key, low, high))
-    }
-
-    /// A client is ready to take a turn: its n-th, or a later one.
-    pub(super) fn turn(&self, client: u64, n: u64, now: u64) -> Turn {
-        self.book.turn(client, n, now)
-    }
-
-    /// A parameter of the run, from `low` to `high`.
-    fn set(&self, name: &str, key: u64, low: u64, high: u64) -> u64 {
-        self.book.parameter(&format!("{name} {key}"), self.between(name, key, low, high))
-    }
-
-    /// A parameter that is true once in `n` times.
-    fn set_one_in(&self, name: &str, key: u64, n: u64) -> bool {
-        self.book.parameter(&format!("{name} {key}"), u64::from(self.one_in(name, key, n))) == 1
-    }
-
-    /// A parameter that is one of a few.
-    fn set_to(&self, name: &str, of: &[u64]) -> u64 {
-        self.book.parameter(name, self.pick(name, 0, of))
-    }
-}
 
 /// A promise that the model disk breaks on purpose: each must be found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,11 +204,9 @@ impl Params {
                 let kind = dice.pick("fault", n, &kinds);
                 let again = kind != Kind::Cut && dice.one_in("again", n, 4);
                 Fault {
-                    at,
-                    n,
-                    kind,
                     down: dice.between("down", n, 10 * MS, 4 * SECOND),
                     again: again.then(|| dice.below("again after", n, 2 * self.disk_delay + 60 * MS)),
+                    ..Fault::new(at, n, kind)
                 }
             };
             let mut all: Vec<Fault> = times.map(fault).collect();
@@ -344,7 +241,7 @@ impl Params {
                 break;
             }
             let (kind, most) = dice.pick("spell", n, &kinds);
-            all.push(Fault { at, n, kind, down: dice.between("lasts", n, MS, most), again: None });
+            all.push(Fault { down: dice.between("lasts", n, MS, most), ..Fault::new(at, n, kind) });
         }
         all
     }

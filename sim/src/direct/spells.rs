@@ -34,7 +34,7 @@ pub(super) fn counted(kind: Kind) -> &'static str {
         Kind::ClockStep => "steps of the wall clock",
         Kind::Full => "full disks",
         Kind::Slow => "slow disks",
-        Kind::Kill | Kind::PowerLoss | Kind::Cut => "crashes and cuts",
+        _ => "crashes and cuts",
     }
 }
 
@@ -79,7 +79,7 @@ impl Sim {
                 *until_then = until.max(*until_then);
                 Some(self.broker.disk.is_busy())
             }
-            Kind::Kill | Kind::PowerLoss | Kind::Cut => None,
+            _ => None,
         }
     }
 

@@ -166,9 +166,13 @@ impl SimDisk {
     }
 
     fn evict(&mut self, seed: u64) -> u64 {
+        let dice = &self.dice;
         let evicted = self.files.values_mut().map(|file| {
             let key = file.key;
-            file.content.evict(&|sector| rng::draw(seed, "evicted", key ^ rng::mix(sector)) % MILLION)
+            // By default it stays.
+            let drawn = |sector: u64| rng::draw(seed, "evicted", key ^ rng::mix(sector)) % MILLION % 2;
+            file.content
+                .evict(&|sector| dice.fate("evicted", rng::mix(seed ^ key ^ rng::mix(sector)), 1, || drawn(sector)))
         });
         evicted.sum()
     }

@@ -4,7 +4,8 @@
 //! between an operation's submission and its end but at its end; an operation that takes no time ends at once. What a
 //! sync makes durable is exactly what the trait promises: writes that had ended when it was submitted (and its own).
 //! Every draw is keyed by what is operated on and how often that was before, so that one operation more or less
-//! elsewhere changes nothing here. Writes and reads are never short: the trait says that a driver carries on what is, so
+//! elsewhere changes nothing here, and goes through a book of decisions: by default an operation takes the middle of its
+//! time and does not fail, and a power loss takes all that it may. Writes and reads are never short: the trait says that a driver carries on what is, so
 //! a failed write leaves a part and that is all that is seen of it. Not modelled: a background flush.
 
 mod content;
@@ -19,6 +20,7 @@ pub use handle::{Device, SimDiskHandle};
 pub use harm::{Harm, Hit, Image};
 pub use recording::Recording;
 
+use crate::dice::Dice;
 use bytes::Bytes;
 use content::Content;
 use klamm::host::{Op, Outcome};
@@ -130,8 +132,8 @@ pub struct Counts {
     pub write_errors: Faults,
     /// `ENOSPC`.
     pub full: u64,
-    /// Operations that stood still.
-    pub stalls: u64,
+    /// Operations that stood still; effective when another one was in flight at their end.
+    pub stalls: Faults,
     /// Reads and writes of sectors that cannot be read: `EIO`.
     pub unreadable: u64,
     /// Harm from outside; effective where there was something to harm.
@@ -174,6 +176,8 @@ struct Flight {
     /// Stands for it in draws.
     key: u64,
     fault: Option<Fault>,
+    /// It stands still.
+    stalls: bool,
     /// Of `SyncDir`: which directory, and the last change of names covered.
     dir: Option<(Inode, u64)>,
 }
@@ -187,7 +191,7 @@ enum Fault {
 /// A disk. A clone is a copy of what is on it.
 #[derive(Clone, Debug)]
 pub struct SimDisk {
-    seed: u64,
+    dice: Dice,
     parameters: Parameters,
     life: u64,
     tree: Tree,
@@ -211,8 +215,14 @@ impl SimDisk {
     /// An empty disk.
     #[must_use]
     pub fn new(seed: u64, parameters: Parameters) -> SimDisk {
+        SimDisk::by(Dice::blank(seed), parameters)
+    }
+
+    /// An empty disk, whose draws go through a book.
+    #[must_use]
+    pub fn by(dice: Dice, parameters: Parameters) -> SimDisk {
         SimDisk {
-            seed,
+            dice,
             parameters,
             life: 0,
             tree: Tree::new(),
@@ -290,8 +300,8 @@ impl SimDisk {
         if let Err(error) = self.check(&op) {
             return Submitted::Now(Err(error));
         }
-        let flight = self.prepare(number, op);
-        let wait = self.latency(&flight);
+        let mut flight = self.prepare(number, op);
+        let wait = self.latency(&mut flight);
         if wait == 0 {
             return Submitted::Now(self.land(&flight));
         }
@@ -318,6 +328,8 @@ impl SimDisk {
         {
             self.due.pop_first();
             let flight = self.flights.remove(&number).expect("what is due is in flight");
+            self.counts.stalls.applied += u64::from(flight.stalls);
+            self.counts.stalls.effective += u64::from(flight.stalls && !self.flights.is_empty());
             ended.push((number, self.land(&flight)));
         }
         ended
@@ -352,13 +364,13 @@ impl SimDisk {
     }
 
     fn interrupt(&mut self, flight: &Flight, seed: u64) {
-        match rng::draw(seed, "in flight", flight.key) % 3 {
+        match outcome(&self.dice, seed, "in flight", flight.key) % 3 {
             0 => drop(self.land(flight)),
             1 => self.counts.cut_short += 1,
             _ => {
                 self.counts.cut_short += 1;
                 if let Op::Write { file, at, data, .. } = &flight.op {
-                    let part = rng::draw(seed, "part", flight.key) % (bytes_in(data) as u64 + 1);
+                    let part = outcome(&self.dice, seed, "part", flight.key) % (bytes_in(data) as u64 + 1);
                     drop(self.write(file, *at, data, part));
                 }
             }
@@ -366,14 +378,15 @@ impl SimDisk {
     }
 
     fn lose_power(&mut self, seed: u64) {
-        let names = self.tree.lose_power(&|question, n| rng::draw(seed, question, n));
+        let dice = &self.dice;
+        let names = self.tree.lose_power(&|question, n| outcome(dice, seed, question, n));
         let kept = self.tree.sweep();
         self.files.retain(|inode, _| kept.contains(inode));
         let mut sectors = 0;
         for file in self.files.values_mut() {
             let key = file.key;
             file.named = true;
-            sectors += file.content.lose_power(&|question, n| rng::draw(seed, question, key ^ rng::mix(n)));
+            sectors += file.content.lose_power(&|question, n| outcome(dice, seed, question, key ^ rng::mix(n)));
         }
         self.counts.names_lost += names;
         self.counts.sectors_lost += sectors;
@@ -427,12 +440,15 @@ impl SimDisk {
         } else if let Op::SyncDir { path } = &op {
             dir = self.tree.dir(path).ok().map(|dir| (dir, self.tree.mark()));
         }
-        Flight { number, op, key, fault, dir }
+        Flight { number, op, key, fault, stalls: false, dir }
     }
 
     fn draw_fault(&mut self, op: &Op<SimFile>, key: u64) -> Option<Fault> {
-        let seed = self.seed;
-        let hit = |site: &str, rate: u64| rng::draw(seed, site, key) % MILLION < rate;
+        let dice = &self.dice;
+        // A disk that is well asks nobody.
+        let hit = |site: &str, rate: u64| {
+            rate > 0 && dice.fate(site, key, 0, || u64::from(dice.bits(site, key) % MILLION < rate)) == 1
+        };
         if matches!(op, Op::Write { .. }) && hit("write error", self.parameters.write_errors) {
             self.counts.write_errors.drawn += 1;
             return Some(Fault::Write);
@@ -445,24 +461,31 @@ impl SimDisk {
         None
     }
 
-    fn latency(&mut self, flight: &Flight) -> u64 {
-        let stands_still = rng::draw(self.seed, "stall", flight.key) % MILLION < self.parameters.stalls;
-        self.counts.stalls += u64::from(stands_still);
+    fn latency(&mut self, flight: &mut Flight) -> u64 {
+        let (dice, key) = (&self.dice, flight.key);
         let draw = |site: &str, range: &RangeInclusive<u64>| {
             let width = range.end().saturating_sub(*range.start()).saturating_add(1);
-            range.start() + rng::draw(self.seed, site, flight.key) % width
+            range.start() + dice.bits(site, key) % width
         };
-        let Parameters { write_ns, sync_ns, read_ns, other_ns, stall_ns, .. } = &self.parameters;
-        let stall = if stands_still { draw("stall time", stall_ns) } else { 0 };
+        let time = |site: &str, range: &RangeInclusive<u64>| match range.start() == range.end() {
+            true => *range.start(),
+            false => dice.fate(site, key, u64::midpoint(*range.start(), *range.end()), || draw(site, range)),
+        };
+        let Parameters { write_ns, sync_ns, read_ns, other_ns, stalls, stall_ns, .. } = &self.parameters;
+        let stands_still = || dice.bits("stall", key) % MILLION < *stalls;
+        let drawn = || if stands_still() { draw("stall time", stall_ns).max(1) } else { 0 };
+        let stall = if *stalls > 0 { dice.fate("disk stall", key, 0, drawn) } else { 0 };
         let usual = match flight.op {
-            Op::Write { sync: false, .. } => draw("write time", write_ns),
-            Op::Write { sync: true, .. } => draw("write time", write_ns).saturating_add(draw("sync time", sync_ns)),
-            Op::Sync { .. } | Op::SyncDir { .. } => draw("sync time", sync_ns),
-            Op::Read { .. } => draw("read time", read_ns),
+            Op::Write { sync: false, .. } => time("write time", write_ns),
+            Op::Write { sync: true, .. } => time("write time", write_ns).saturating_add(time("sync time", sync_ns)),
+            Op::Sync { .. } | Op::SyncDir { .. } => time("sync time", sync_ns),
+            Op::Read { .. } => time("read time", read_ns),
             Op::Length { .. } => 0,
-            Op::Open { .. } | Op::SetLength { .. } | Op::Rename { .. } | Op::Remove { .. } => draw("time", other_ns),
-            Op::MakeDir { .. } | Op::RemoveDir { .. } | Op::List { .. } => draw("time", other_ns),
+            Op::Open { .. } | Op::SetLength { .. } | Op::Rename { .. } | Op::Remove { .. } => time("time", other_ns),
+            Op::MakeDir { .. } | Op::RemoveDir { .. } | Op::List { .. } => time("time", other_ns),
         };
+        flight.stalls = stall > 0;
+        self.counts.stalls.drawn += u64::from(flight.stalls);
         usual.saturating_add(stall)
     }
 
@@ -540,7 +563,8 @@ impl SimDisk {
     fn faulty_write(&mut self, flight: &Flight, file: &SimFile, at: u64, data: &[Bytes]) -> io::Result<()> {
         let len = bytes_in(data) as u64;
         if matches!(flight.fault, Some(Fault::Write)) {
-            let part = rng::draw(self.seed, "written", flight.key) % (len + 1);
+            let drawn = || self.dice.bits("written", flight.key) % (len + 1);
+            let part = self.dice.fate("written", flight.key, 0, drawn).min(len);
             self.counts.write_errors.applied += 1;
             self.counts.write_errors.effective += u64::from(part < len);
             self.write(file, at, data, part)?;
@@ -582,10 +606,14 @@ impl SimDisk {
 
     /// Makes durable what was written before the sync was submitted, and what it wrote itself.
     fn sync(&mut self, flight: &Flight, file: &SimFile, own: Range<usize>) -> io::Result<()> {
-        let seed = self.seed;
+        let dice = self.dice.clone();
         let content = &mut self.file(file).content;
         if let Some(Fault::Sync(error)) = flight.fault {
-            let draw = |n: u64| rng::draw(seed, "reached", flight.key ^ rng::mix(n));
+            // One in four does.
+            let draw = |n: u64| {
+                let key = flight.key ^ rng::mix(n);
+                dice.fate("reached", key, 1, || (dice.bits("reached", key) % 4).min(1))
+            };
             let abandoned = content.fail_sync(flight.number, &own, &draw);
             self.counts.sync_errors.applied += 1;
             self.counts.sync_errors.effective += u64::from(abandoned > 0);
@@ -622,6 +650,11 @@ impl SimDisk {
             self.nameless += 1;
         }
     }
+}
+
+/// What is drawn of a crash: 0 by default.
+fn outcome(dice: &Dice, seed: u64, site: &str, key: u64) -> u64 {
+    dice.fate(site, rng::mix(seed ^ rng::mix(key)), 0, || rng::draw(seed, site, key))
 }
 
 fn bytes_in(data: &[Bytes]) -> usize {

@@ -672,7 +672,7 @@ fn some_operations_stand_still() {
         }
     }
     assert!((20..80).contains(&still), "{still}");
-    assert_eq!(disk.counts().stalls, still);
+    assert_eq!(disk.counts().stalls.drawn, still);
 }
 
 #[test]

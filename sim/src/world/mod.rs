@@ -268,7 +268,7 @@ impl World {
         counters.insert("disk operations", counts.ops);
         counters.insert("sync errors", counts.sync_errors.effective);
         counters.insert("write errors", counts.write_errors.effective);
-        counters.insert("stalls", counts.stalls);
+        counters.insert("stalls", counts.stalls.drawn);
         counters.insert("writes to a full disk", counts.full);
         counters.insert("reads and writes of unreadable sectors", counts.unreadable);
         counters.insert("sectors lost", counts.sectors_lost);

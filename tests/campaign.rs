@@ -84,13 +84,29 @@ fn direct() {
 /// generation of the log, and so none, and it took that for the log's end.
 #[test]
 fn a_look_up_by_time_meets_a_trim() {
-    run(klamm_sim::world::run, &[127, 165]);
+    run(klamm_sim::world::run, &[119, 478, 585, 1_309]);
 }
 
 /// The last reader once asked a slow disk for more of a log of hundreds of segments than it had patience for, for ever.
+/// Since then a lease ends after sixteen segments, and no seed of 2,500 shows that any more even if it asks so: these
+/// are those with the most rolls.
 #[test]
 fn a_log_of_hundreds_of_segments_is_read_back() {
-    run(klamm_sim::world::run, &[709]);
+    run(klamm_sim::world::run, &[577, 586, 666]);
+}
+
+/// A bit flipped in the header of a batch under a broker that served: it then spoke for offsets that were written behind
+/// it afterwards, too, and who asked for those got nothing. The atlas had named only what stood there by then.
+#[test]
+fn a_header_that_rots_hides_what_is_written_behind_it() {
+    run(klamm_sim::world::run, &[1_605]);
+}
+
+/// What had been read, and then stood in a sector that could not be read, was not added to what stands behind a trim by
+/// size: that trim looked as if it had taken too much.
+#[test]
+fn what_may_be_lost_counts_for_retention() {
+    run(klamm_sim::world::run, &[235]);
 }
 
 /// A broker died between the first batch of a log and the record that says where that log lies. After the restart its

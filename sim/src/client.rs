@@ -2,15 +2,18 @@
 //!
 //! Believes nothing: an answer that cannot be read, or to another question, is a broken promise and not just an error.
 
+use crate::dice::Dice;
 use crate::net::{PORT, Pieces, halves};
 use bytes::{Buf, Bytes, BytesMut};
 use klamm_core::ids::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use klamm_core::record::{Builder, batches, records};
 use klamm_core::rng;
 use klamm_core::wire::{ApiKey, Request, Response, decode_response, encode_request};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use turmoil::net::TcpStream;
@@ -47,6 +50,39 @@ struct Asked {
     version: i16,
 }
 
+/// What all connections of a run share: draws, and how many requests have no answer yet.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    dice: Dice,
+    waiting: Rc<Cell<usize>>,
+}
+
+impl Wire {
+    /// Nobody waits.
+    #[must_use]
+    pub fn new(dice: Dice) -> Wire {
+        Wire { dice, waiting: Rc::default() }
+    }
+
+    /// Requests that have no answer yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.get()
+    }
+
+    /// Dials the broker. The key is that of the connection's draws.
+    ///
+    /// # Errors
+    /// When it refuses, or is silent.
+    pub async fn dial(&self, key: u64) -> Result<Connection, Lost> {
+        let dial = async { TcpStream::connect((BROKER, PORT)).await.map_err(Lost::from) };
+        let stream = in_time(DIAL_MS, dial).await?;
+        let (reader, writer) = halves(stream, key, &self.dice);
+        let waiting = self.waiting.clone();
+        Ok(Connection { reader, writer, received: BytesMut::new(), asked: VecDeque::new(), waiting, next: 0 })
+    }
+}
+
 /// A connection to the broker.
 #[derive(Debug)]
 pub struct Connection {
@@ -55,21 +91,18 @@ pub struct Connection {
     received: BytesMut,
     /// Not answered yet, oldest first.
     asked: VecDeque<Asked>,
+    /// By how many requests the run waits, these among them.
+    waiting: Rc<Cell<usize>>,
     next: i32,
 }
 
-impl Connection {
-    /// Dials the broker.
-    ///
-    /// # Errors
-    /// When it refuses, or is silent.
-    pub async fn dial(seed: u64) -> Result<Connection, Lost> {
-        let dial = async { TcpStream::connect((BROKER, PORT)).await.map_err(Lost::from) };
-        let stream = in_time(DIAL_MS, dial).await?;
-        let (reader, writer) = halves(stream, seed);
-        Ok(Connection { reader, writer, received: BytesMut::new(), asked: VecDeque::new(), next: 0 })
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.waiting.set(self.waiting.get() - self.asked.len());
     }
+}
 
+impl Connection {
     /// Sends a request. `answered`: an answer is to come.
     ///
     /// # Errors
@@ -80,6 +113,7 @@ impl Connection {
         let frame = encode_request(version, correlation, Some("klamm-sim"), request);
         if answered {
             self.asked.push_back(Asked { correlation, key: request.key(), version });
+            self.waiting.set(self.waiting.get() + 1);
         }
         in_time(SEND_MS, async { self.writer.write_all(&frame).await.map_err(Lost::from) }).await?;
         Ok(correlation)
@@ -115,6 +149,7 @@ impl Connection {
         let Some(Asked { correlation, key, version }) = self.asked.pop_front() else {
             return Err(Lost::Nonsense("an answer to no question".to_owned()));
         };
+        self.waiting.set(self.waiting.get() - 1);
         match decode_response(key, version, frame) {
             Ok((named, response)) if named == correlation => Ok((correlation, response)),
             Ok((named, _)) => Err(Lost::Nonsense(format!("{key:?} {correlation} is answered under the name {named}"))),

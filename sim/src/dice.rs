@@ -36,6 +36,12 @@ impl Dice {
         Dice::new(seed, Rc::new(Book::Blank))
     }
 
+    /// Other draws by the same book: for a part of the run that has sites of its own.
+    #[must_use]
+    pub(crate) fn apart(&self, part: &str) -> Dice {
+        Dice { seed: self.bits(part, 0), book: self.book.clone() }
+    }
+
     pub(crate) fn book(&self) -> &Book {
         &self.book
     }

@@ -1,6 +1,7 @@
 //! The network of a simulated broker, over turmoil's sockets: one listener, whose connections are dealt to the shards,
 //! and streams that are written and read in pieces, so that no frame can be taken for granted to come whole.
 
+use crate::dice::Dice;
 use klamm::host::{Net, Writer};
 use klamm_core::rng::{self, Rng};
 use std::cell::RefCell;
@@ -22,8 +23,8 @@ pub const PORT: u16 = 9092;
 /// Connections that wait for one shard; more are closed.
 const BACKLOG: usize = 1_024;
 
-/// The largest pieces of a connection, in bytes. Half of all connections are left whole.
-const PIECES: [usize; 8] = [usize::MAX, usize::MAX, usize::MAX, usize::MAX, 8_192, 1_024, 128, 16];
+/// The largest pieces of a connection, in bytes. By default, and half of all times, it is left whole.
+const PIECES: [usize; 5] = [usize::MAX, 8_192, 1_024, 128, 16];
 
 /// One shard's share of the listener.
 #[derive(Debug)]
@@ -31,22 +32,27 @@ pub struct SimNet {
     waiting: Rc<Waiting>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
+    dice: Dice,
     connections: RefCell<VecDeque<(TcpStream, SocketAddr, u64)>>,
     news: Notify,
 }
 
-/// Listens on [`PORT`] for a broker of `shards`: each one's network, and the work of dealing connections out, by `seed`.
+/// Listens on [`PORT`] for a broker of `shards`: each one's network, and the work of dealing connections out. The key is
+/// that of the broker's life in what it draws.
 ///
 /// # Errors
 /// When the port is taken.
 pub async fn listen(
     shards: u16,
-    seed: u64,
+    key: u64,
+    dice: Dice,
 ) -> io::Result<(Vec<SimNet>, impl Future<Output = io::Result<std::convert::Infallible>>)> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
-    let nets: Vec<Rc<Waiting>> = (0..shards).map(|_| Rc::default()).collect();
+    let waiting = || Waiting { dice: dice.clone(), connections: RefCell::default(), news: Notify::new() };
+    let nets: Vec<Rc<Waiting>> = (0..shards).map(|_| Rc::new(waiting())).collect();
+    let seed = dice.bits("deal", key);
     let shares = nets.iter().map(|waiting| SimNet { waiting: waiting.clone() }).collect();
     let deal = async move {
         for turn in 0.. {
@@ -72,7 +78,7 @@ impl Net for SimNet {
         loop {
             let next = self.waiting.connections.borrow_mut().pop_front();
             if let Some((stream, peer, drawn)) = next {
-                let (reader, writer) = halves(stream, drawn);
+                let (reader, writer) = halves(stream, drawn, &self.waiting.dice);
                 return Ok((reader, writer, peer));
             }
             self.waiting.news.notified().await;
@@ -82,9 +88,9 @@ impl Net for SimNet {
 
 /// The two halves of a stream, each in pieces of its own.
 #[must_use]
-pub fn halves(stream: TcpStream, seed: u64) -> (Pieces<OwnedReadHalf>, Pieces<OwnedWriteHalf>) {
+pub fn halves(stream: TcpStream, key: u64, dice: &Dice) -> (Pieces<OwnedReadHalf>, Pieces<OwnedWriteHalf>) {
     let (reader, writer) = stream.into_split();
-    (Pieces::new(reader, rng::draw(seed, "reader", 0)), Pieces::new(writer, rng::draw(seed, "writer", 0)))
+    (Pieces::new(reader, "read in pieces", key, dice), Pieces::new(writer, "written in pieces", key, dice))
 }
 
 /// Half a connection that reads or writes less than it is asked to.
@@ -97,10 +103,10 @@ pub struct Pieces<T> {
 }
 
 impl<T> Pieces<T> {
-    fn new(half: T, seed: u64) -> Pieces<T> {
-        let mut rng = Rng::new(seed);
-        let most = PIECES[usize::try_from(rng.below(PIECES.len() as u64)).expect("below the length")];
-        Pieces { half, rng, most, aborted: false }
+    fn new(half: T, site: &str, key: u64, dice: &Dice) -> Pieces<T> {
+        let size = dice.fate(site, key, 0, || dice.below(site, key, 8).saturating_sub(3));
+        let most = usize::try_from(size).ok().and_then(|size| PIECES.get(size)).copied().unwrap_or(usize::MAX);
+        Pieces { half, rng: Rng::new(rng::draw(key, site, 0)), most, aborted: false }
     }
 
     /// How many of so many bytes go now.
@@ -171,7 +177,7 @@ mod tests {
         sim.host("broker", move || {
             let counts = counts.clone();
             async move {
-                let (nets, deal) = listen(2, 3).await?;
+                let (nets, deal) = listen(2, 3, Dice::blank(1)).await?;
                 for (shard, net) in nets.into_iter().enumerate() {
                     let counts = counts.clone();
                     tokio::task::spawn_local(async move {
@@ -190,7 +196,7 @@ mod tests {
         sim.client("client", async {
             for connection in 0..16 {
                 let stream = TcpStream::connect(("broker", PORT)).await?;
-                let (mut reader, mut writer) = halves(stream, connection);
+                let (mut reader, mut writer) = halves(stream, connection, &Dice::blank(1));
                 let sent: Vec<u8> = (0..2_000).map(|i| (i % 251) as u8).collect();
                 tokio::task::spawn_local({
                     let sent = sent.clone();

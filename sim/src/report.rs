@@ -38,6 +38,29 @@ pub struct Violation {
     pub contradiction: String,
 }
 
+/// What became of faults of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// They came up.
+    pub drawn: u64,
+    /// They came about.
+    pub applied: u64,
+    /// They could not, or were not allowed to.
+    pub refused: u64,
+    /// They made a difference: something was under way, or something was lost.
+    pub effective: u64,
+}
+
+impl Tally {
+    /// Takes in another one.
+    pub fn add(&mut self, other: Tally) {
+        self.drawn += other.drawn;
+        self.applied += other.applied;
+        self.refused += other.refused;
+        self.effective += other.effective;
+    }
+}
+
 /// A run.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -49,8 +72,10 @@ pub struct Report {
     pub simulated_ns: u64,
     /// How it ended.
     pub verdict: Verdict,
-    /// What happened how often, by name: faults drawn and effective, acknowledgements, states reached.
+    /// What happened how often, by name: acknowledgements, states reached.
     pub counters: BTreeMap<&'static str, u64>,
+    /// What became of faults, by their kind.
+    pub faults: BTreeMap<&'static str, Tally>,
     /// Hash of every (time, node, input, effects).
     pub digest: u64,
     /// One line a step, if a trace was asked for.
@@ -128,6 +153,13 @@ impl fmt::Display for Report {
         )?;
         let counters: Vec<String> = self.counters.iter().map(|(name, n)| format!("{name} {n}")).collect();
         writeln!(f, "  {}", counters.join(", "))?;
+        let faults = self.faults.iter().map(|(name, Tally { drawn, applied, refused, effective })| {
+            format!("{name} {drawn} {applied} {refused} {effective}")
+        });
+        let faults: Vec<String> = faults.collect();
+        if !faults.is_empty() {
+            writeln!(f, "  faults drawn, applied, refused, effective: {}", faults.join(", "))?;
+        }
         write!(f, "  replay: {}", self.replay_line())
     }
 }

@@ -631,6 +631,7 @@ impl Sim {
             simulated_ns: self.now,
             verdict,
             counters: self.counters,
+            faults: BTreeMap::new(),
             digest: self.digest.value(),
             trace: self.trace.unwrap_or_default(),
         }

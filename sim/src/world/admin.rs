@@ -1,8 +1,9 @@
 //! Creates topics, and holds the broker to them: a topic that was acknowledged is there from then on, with its id.
 
 use super::ledger::Ledger;
-use super::parameters::{Parameters, segment_bytes};
+use super::parameters::{Parameters, pick};
 use super::producer::pause;
+use super::turns::Turns;
 use crate::client::{Connection, Lost};
 use crate::report::Violation;
 use klamm_core::metadata::configs::INTERNAL_SEGMENT_BYTES;
@@ -17,23 +18,21 @@ use std::rc::Rc;
 const ANSWER_MS: u64 = 3_000;
 
 /// Creates the topics of the beginning, then more of them, until the work is over.
-pub(super) async fn administer(ledger: Rc<Ledger>, parameters: Rc<Parameters>, seed: u64) {
-    let mut rng = Rng::new(seed);
+pub(super) async fn administer(ledger: Rc<Ledger>, parameters: Rc<Parameters>, mut turns: Turns) {
+    let mut rng = Rng::new(turns.seed());
     for (number, (partitions, segment_bytes)) in (0..).zip(&parameters.topics) {
         create(&ledger, &format!("topic-{number}"), *partitions, *segment_bytes, &mut rng).await;
     }
     ledger.ready.set(true);
     for number in 0..parameters.later_topics {
         pause(&mut rng, 600).await;
-        if !ledger.is_working() {
-            break;
-        }
-        let (partitions, bytes) = (1 + rng.below(2) as i32, segment_bytes(&mut rng));
+        let Some(mut rng) = turns.next(&ledger).await else { break };
+        let (partitions, bytes) = (1 + rng.below(2) as i32, 1_000 + pick(&mut rng, &[0, 700, 9_000]));
         create(&ledger, &format!("later-{number}"), partitions, bytes, &mut rng).await;
     }
-    while ledger.is_working() {
+    while let Some(mut rng) = turns.next(&ledger).await {
         pause(&mut rng, 400).await;
-        let looked = async { look(&mut Connection::dial(rng.draw()).await?, &ledger, &mut rng).await };
+        let looked = async { look(&mut ledger.wire.dial(rng.draw()).await?, &ledger, &mut rng).await };
         if let Err(lost) = looked.await {
             ledger.lost(&lost);
         }
@@ -44,7 +43,7 @@ pub(super) async fn administer(ledger: Rc<Ledger>, parameters: Rc<Parameters>, s
 async fn create(ledger: &Ledger, name: &str, partitions: i32, segment_bytes: u32, rng: &mut Rng) {
     loop {
         let tried = async {
-            let mut connection = Connection::dial(rng.draw()).await?;
+            let mut connection = ledger.wire.dial(rng.draw()).await?;
             try_create(&mut connection, ledger, name, partitions, segment_bytes, rng).await
         };
         match tried.await {

@@ -6,6 +6,7 @@ use super::hired;
 use super::ledger::{Ledger, Phase};
 use super::parameters::{MS, Parameters};
 use super::producer::pause;
+use super::turns::Turns;
 use crate::client::{Connection, Lost, batch};
 use crate::clock::{EPOCH_MS, elapsed_ns};
 use crate::history::Sent;
@@ -25,15 +26,15 @@ const STEP_BYTES: i32 = 40_000;
 const PAUSE_MS: u64 = 50;
 
 /// Waits for the audit to begin, does it, and says so.
-pub(super) async fn audit(ledger: Rc<Ledger>, parameters: Rc<Parameters>, seed: u64) {
-    let mut rng = Rng::new(seed);
+pub(super) async fn audit(ledger: Rc<Ledger>, parameters: Rc<Parameters>, turns: Turns) {
+    let mut rng = Rng::new(turns.seed());
     while ledger.phase.get() < Phase::Audit {
         pause(&mut rng, 5).await;
     }
     ledger.waits_for.replace("retention".to_owned());
     if parameters.habits.is_some() {
-        hired::work(ledger.clone(), Settler::new(parameters.quiet_ms() * MS, !parameters.drifts, false), rng.draw())
-            .await;
+        let settler = Settler::new(parameters.quiet_ms() * MS, !parameters.drifts, false);
+        hired::work(ledger.clone(), settler, turns).await;
     }
     for mut cursor in cursors(&ledger.topics(true)) {
         let place = format!("{}-{}", cursor.at.0, cursor.at.1);
@@ -54,7 +55,7 @@ pub(super) async fn audit(ledger: Rc<Ledger>, parameters: Rc<Parameters>, seed: 
 /// Tries over one connection after the other.
 async fn until(ledger: &Ledger, rng: &mut Rng, mut work: impl AsyncFnMut(&mut Connection) -> Result<bool, Lost>) {
     loop {
-        match Connection::dial(rng.draw()).await {
+        match ledger.wire.dial(rng.draw()).await {
             Ok(mut connection) => match work(&mut connection).await {
                 Ok(true) => return,
                 Ok(false) => {}

@@ -2,11 +2,12 @@
 //! finds what the last one left on the disk.
 
 use super::ledger::Ledger;
-use super::parameters::{Parameters, pick};
+use super::parameters::Parameters;
 use super::tape::{Tape, Taped};
 use super::trace::Trace;
 use crate::client::BROKER;
 use crate::clock::{SimClock, Steps, elapsed_ns};
+use crate::dice::Dice;
 use crate::disk::{Device, SimFile};
 use crate::net::{self, PORT, SimNet};
 use crate::report::Violation;
@@ -15,7 +16,6 @@ use klamm::host::{Limits, Mesh, Node, Observer};
 use klamm_core::effect::{Call, Config, Effect, Input, Range};
 use klamm_core::ids::{BrokerId, LogId, Now, ShardIndex, Uuid};
 use klamm_core::record::Header;
-use klamm_core::rng::{self, Rng};
 use klamm_core::wire::{Request, Response};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -42,6 +42,7 @@ pub(super) enum State {
 /// Where the broker's lives follow one another.
 pub(super) struct Site {
     seed: u64,
+    dice: Dice,
     parameters: Parameters,
     pub(super) device: Device,
     ledger: Rc<Ledger>,
@@ -62,9 +63,16 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) fn new(seed: u64, parameters: Parameters, device: Device, ledger: Rc<Ledger>, whole: bool) -> Rc<Site> {
+    pub(super) fn new(
+        (seed, dice): (u64, Dice),
+        parameters: Parameters,
+        device: Device,
+        ledger: Rc<Ledger>,
+        whole: bool,
+    ) -> Rc<Site> {
         Rc::new(Site {
             seed,
+            dice,
             parameters,
             device,
             ledger,
@@ -80,6 +88,11 @@ impl Site {
         })
     }
 
+    /// How many lives there were.
+    pub(super) fn lives(&self) -> u64 {
+        self.lives.get()
+    }
+
     /// Has the present life stop in order.
     pub(super) fn stop(&self) {
         self.state.set(State::Stopping);
@@ -92,17 +105,15 @@ impl Site {
         self.state.set(State::Starting);
         self.refused.borrow_mut().clear();
         self.failed.take();
-        let mut rng = Rng::new(rng::draw(self.seed, "life", self.lives.get()));
-        let shards = match self.parameters.reshards {
-            true => pick(&mut rng, &[1, 2, 3]),
-            false => self.parameters.shards,
-        };
-        self.event(format!("life {} of {shards} shards", self.lives.get()));
-        let (nets, deal) = net::listen(shards, rng.draw()).await?;
+        let (life, usual) = (self.lives(), u64::from(self.parameters.shards));
+        let drawn = || if self.parameters.reshards { self.dice.between("shards", life, 1, 3) } else { usual };
+        let shards = self.dice.fate("shards of a life", life, usual, drawn).clamp(1, 3) as u16;
+        self.event(format!("life {life} of {shards} shards"));
+        let (nets, deal) = net::listen(shards, life, self.dice.clone()).await?;
         spawn_local(deal);
         let now: Rc<dyn Fn() -> u64> = Rc::new(elapsed_ns);
         spawn_local(self.device.open(now).drive(sleep_until));
-        let mut hosts = self.clone().start(shards, nets, &mut rng);
+        let mut hosts = self.clone().start(shards, nets);
         while let Some(ended) = hosts.join_next().await {
             match ended {
                 Ok(Ok(())) => self.event("a shard has stopped".to_owned()),
@@ -124,11 +135,12 @@ impl Site {
         pending().await
     }
 
-    fn start(self: Rc<Site>, shards: u16, nets: Vec<SimNet>, rng: &mut Rng) -> JoinSet<io::Result<()>> {
+    fn start(self: Rc<Site>, shards: u16, nets: Vec<SimNet>) -> JoinSet<io::Result<()>> {
         self.steps.take();
-        let clock = SimClock::new(self.parameters.drift(rng), self.steps.borrow().clone());
-        let incarnation = Uuid::from_halves(rng.draw() | 1, rng.draw());
-        let seed = rng.draw();
+        let (dice, life) = (&self.dice, self.lives());
+        let clock = SimClock::new(self.parameters.drift(dice, life), self.steps.borrow().clone());
+        let incarnation = Uuid::from_halves(dice.bits("incarnation", life) | 1, life);
+        let seed = dice.bits("broker", life);
         let now: Rc<dyn Fn() -> u64> = Rc::new(elapsed_ns);
         let disk = self.device.open(now);
         let unready = Rc::new(Cell::new(shards));

@@ -5,6 +5,7 @@ use super::ledger::{Ledger, Topic};
 use super::parameters::{MS, pick};
 use super::producer::pause;
 use super::session::Session;
+use super::turns::Turns;
 use crate::client::{Connection, Lost};
 use crate::clock::{EPOCH_MS, elapsed_ns};
 use crate::history::{Partition, name_of};
@@ -51,10 +52,9 @@ impl Cursor {
 }
 
 /// Consumes until the work is over.
-pub(super) async fn consume(ledger: Rc<Ledger>, seed: u64) {
-    let mut rng = Rng::new(seed);
-    while ledger.is_working() {
-        if let Err(lost) = poll(&ledger, &mut rng).await {
+pub(super) async fn consume(ledger: Rc<Ledger>, mut turns: Turns) {
+    while let Some(mut rng) = turns.next(&ledger).await {
+        if let Err(lost) = poll(&ledger, &mut rng, &mut turns).await {
             ledger.lost(&lost);
         }
         pause(&mut rng, 80).await;
@@ -71,19 +71,18 @@ pub(super) fn cursors(topics: &[Topic]) -> Vec<Cursor> {
 }
 
 /// Reads over one connection for a while.
-async fn poll(ledger: &Ledger, rng: &mut Rng) -> Result<(), Lost> {
+async fn poll(ledger: &Ledger, rng: &mut Rng, turns: &mut Turns) -> Result<(), Lost> {
     let mut cursors = cursors(&ledger.topics(false));
     cursors.retain(|_| !rng.one_in(4));
     if cursors.is_empty() {
         return Ok(());
     }
-    let mut connection = Connection::dial(rng.draw()).await?;
+    let mut connection = ledger.wire.dial(rng.draw()).await?;
     let version = 4 + rng.below(15) as i16;
     let mut session = (version >= 7 && rng.one_in(2)).then(Session::default);
     for _ in 0..1 + rng.below(60) {
-        if !ledger.is_working() {
-            break;
-        }
+        let Some(mut own) = turns.next(ledger).await else { break };
+        let rng = &mut own;
         if rng.one_in(10) {
             let cursor = rng.below(cursors.len() as u64) as usize;
             jump(&mut connection, ledger, &mut cursors[cursor], rng).await?;

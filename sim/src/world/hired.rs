@@ -3,6 +3,7 @@
 use super::ledger::Ledger;
 use super::parameters::MS;
 use super::producer::pause;
+use super::turns::Turns;
 use crate::client::{Connection, Lost, in_time};
 use crate::clock::{EPOCH_MS, elapsed_ns};
 use crate::workload::{Cx, Role, Shared};
@@ -28,47 +29,79 @@ impl Shared for &Ledger {
     }
 }
 
+/// One who plays a role.
+struct Hired<'a, R> {
+    ledger: &'a Ledger,
+    role: R,
+    turns: Turns,
+    /// Not before this time it takes its next turn.
+    next_at: u64,
+    rng: Rng,
+}
+
 /// Works until the work is over and nothing is owed.
-pub(super) async fn work<R: Role>(ledger: Rc<Ledger>, mut role: R, seed: u64) {
-    let mut rng = Rng::new(seed);
-    while ledger.is_working() || role.owes().is_some() {
+pub(super) async fn work<R: Role>(ledger: Rc<Ledger>, role: R, turns: Turns) {
+    let rng = Rng::new(turns.seed());
+    let mut it = Hired { ledger: &ledger, role, turns, next_at: 0, rng };
+    while ledger.is_working() || it.role.owes().is_some() {
         let mut asked = VecDeque::new();
         let ended = async {
-            let mut connection = Connection::dial(rng.draw()).await?;
-            serve(&mut connection, &ledger, &mut role, &mut asked, &mut rng).await
+            let mut connection = ledger.wire.dial(it.rng.draw()).await?;
+            it.serve(&mut connection, &mut asked).await
         };
         if let Err(lost) = ended.await {
             ledger.lost(&lost);
         }
-        with(&ledger, |cx| role.lost(asked.into(), cx));
-        pause(&mut rng, 60).await;
+        with(&ledger, |cx| it.role.lost(asked.into(), cx));
+        pause(&mut it.rng, 60).await;
     }
 }
 
-/// Over one connection, until it breaks or there is nothing left to do.
-async fn serve<R: Role>(
-    connection: &mut Connection,
-    ledger: &Ledger,
-    role: &mut R,
-    asked: &mut VecDeque<R::Asked>,
-    rng: &mut Rng,
-) -> Result<(), Lost> {
-    while ledger.is_working() || role.owes().is_some() || !asked.is_empty() {
-        for (request, meaning) in with(ledger, |cx| role.ask(cx)) {
-            asked.push_back(meaning);
-            connection.send(version(&request, rng), &request, true).await?;
+impl<R: Role> Hired<'_, R> {
+    /// Over one connection, until it breaks or there is nothing left to do.
+    async fn serve(&mut self, connection: &mut Connection, asked: &mut VecDeque<R::Asked>) -> Result<(), Lost> {
+        let ledger = self.ledger;
+        while ledger.is_working() || self.role.owes().is_some() || !asked.is_empty() {
+            let asks = if self.may_ask() { with(ledger, |cx| self.role.ask(cx)) } else { Vec::new() };
+            for (request, meaning) in asks {
+                asked.push_back(meaning);
+                connection.send(version(&request, &mut self.rng), &request, true).await?;
+            }
+            if asked.is_empty() {
+                let next = self.role.next(ledger.is_working()).map(|at| at.max(self.next_at));
+                let left = next.map_or(LOOK_MS, |at| at.saturating_sub(elapsed_ns()) / MS);
+                tokio::time::sleep(Duration::from_millis(left.clamp(1, LOOK_MS))).await;
+                continue;
+            }
+            let (_, response) = in_time(ANSWER_MS, connection.receive()).await?;
+            if let Some(meaning) = asked.pop_front() {
+                ledger.check(with(ledger, |cx| self.role.answered(meaning, response, cx)));
+            }
         }
-        if asked.is_empty() {
-            let left = role.next(ledger.is_working()).map_or(LOOK_MS, |at| at.saturating_sub(elapsed_ns()) / MS);
-            tokio::time::sleep(Duration::from_millis(left.clamp(1, LOOK_MS))).await;
-            continue;
+        Ok(())
+    }
+
+    /// Whether the role may ask now. While there is work each time is a turn; afterwards it ends what it began.
+    fn may_ask(&mut self) -> bool {
+        if !self.ledger.is_working() {
+            return true;
         }
-        let (_, response) = in_time(ANSWER_MS, connection.receive()).await?;
-        if let Some(meaning) = asked.pop_front() {
-            ledger.check(with(ledger, |cx| role.answered(meaning, response, cx)));
+        let now = elapsed_ns();
+        if self.next_at > now || self.role.next(true).is_none_or(|at| at > now) {
+            return false;
+        }
+        match self.turns.take() {
+            Ok(mut rng) => {
+                self.role.reseed(rng.draw());
+                self.rng = rng;
+                true
+            }
+            Err(at) => {
+                self.next_at = at;
+                false
+            }
         }
     }
-    Ok(())
 }
 
 fn with<T>(ledger: &Ledger, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {

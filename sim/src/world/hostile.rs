@@ -9,6 +9,7 @@
 use super::ledger::{Ledger, Topic};
 use super::parameters::{MS, Parameters, pick};
 use super::producer::pause;
+use super::turns::Turns;
 use crate::client::{Connection, Lost, Stamp, batch, in_time};
 use crate::clock::{EPOCH_MS, elapsed_ns};
 use crate::history::{Partition, Sent};
@@ -37,13 +38,12 @@ struct Said {
 }
 
 /// Does mischief until the work is over.
-pub(super) async fn annoy(ledger: Rc<Ledger>, parameters: Rc<Parameters>, seed: u64) {
-    let mut rng = Rng::new(seed);
-    while ledger.is_working() {
+pub(super) async fn annoy(ledger: Rc<Ledger>, parameters: Rc<Parameters>, mut turns: Turns) {
+    while let Some(mut rng) = turns.next(&ledger).await {
         pause(&mut rng, 150).await;
         let Some(place) = place(&ledger, &mut rng) else { continue };
         let done = match rng.below(8) {
-            0 => says_nothing(&mut rng).await,
+            0 => says_nothing(&ledger, &mut rng).await,
             1 => dies_in_the_middle(&ledger, &place, &mut rng).await,
             2 => reads_late(&ledger, &place, &mut rng).await,
             3 => repeats_itself(&ledger, &place, &parameters, &mut rng).await,
@@ -65,8 +65,8 @@ fn place(ledger: &Ledger, rng: &mut Rng) -> Option<Place> {
 }
 
 /// A connection without a word, or with something that is no frame.
-async fn says_nothing(rng: &mut Rng) -> Result<(), Lost> {
-    let mut connection = Connection::dial(rng.draw()).await?;
+async fn says_nothing(ledger: &Ledger, rng: &mut Rng) -> Result<(), Lost> {
+    let mut connection = ledger.wire.dial(rng.draw()).await?;
     if rng.one_in(2) {
         let len = 1 + rng.below(60) as usize;
         let noise: Vec<u8> = std::iter::repeat_with(|| rng.draw() as u8).take(len).collect();
@@ -78,7 +78,7 @@ async fn says_nothing(rng: &mut Rng) -> Result<(), Lost> {
 
 /// Half a request, and then the end of the connection: at once, or much later.
 async fn dies_in_the_middle(ledger: &Ledger, place: &Place, rng: &mut Rng) -> Result<(), Lost> {
-    let mut connection = Connection::dial(rng.draw()).await?;
+    let mut connection = ledger.wire.dial(rng.draw()).await?;
     let said = say(ledger, place, ledger.number(), None, rng);
     let frame = connection.frame_of(13, &request(place, &said.bytes, -1));
     let upto = rng.below(frame.len() as u64) as usize;
@@ -94,7 +94,7 @@ async fn dies_in_the_middle(ledger: &Ledger, place: &Place, rng: &mut Rng) -> Re
 
 /// Asks for much, and reads none of it for a long time.
 async fn reads_late(ledger: &Ledger, place: &Place, rng: &mut Rng) -> Result<(), Lost> {
-    let mut connection = Connection::dial(rng.draw()).await?;
+    let mut connection = ledger.wire.dial(rng.draw()).await?;
     let from = ledger.history.borrow().start(&place.at);
     let partition = FetchPartition {
         partition: place.at.1,
@@ -138,7 +138,7 @@ async fn repeats_itself(ledger: &Ledger, place: &Place, parameters: &Parameters,
     let name = ledger.number();
     let said: Vec<Said> = (0..1 + rng.below(4)).map(|_| say(ledger, place, name, None, rng)).collect();
     for turn in 0..2 + rng.below(2) {
-        let mut connection = Connection::dial(rng.draw()).await?;
+        let mut connection = ledger.wire.dial(rng.draw()).await?;
         for Said { values, bytes } in &said {
             if turn > 0 {
                 ledger.history.borrow_mut().sent_again(&place.at, values, bytes.len() as u32);
@@ -156,7 +156,7 @@ async fn repeats_itself(ledger: &Ledger, place: &Place, parameters: &Parameters,
 
 /// With an id, everything is said over one or two connections, in any order, and all of it again after a while.
 async fn insists(ledger: &Ledger, place: &Place, parameters: &Parameters, rng: &mut Rng) -> Result<(), Lost> {
-    let mut first = Connection::dial(rng.draw()).await?;
+    let mut first = ledger.wire.dial(rng.draw()).await?;
     let asked = InitProducerIdRequest { transaction_timeout_ms: 60_000, ..InitProducerIdRequest::default() };
     let id = match first.ask(rng.below(6) as i16, asked, ANSWER_MS).await? {
         Response::InitProducerId(r) if r.error_code == error::NONE => r.producer_id,
@@ -172,7 +172,7 @@ async fn insists(ledger: &Ledger, place: &Place, parameters: &Parameters, rng: &
     }
     let mut connections = vec![first];
     if rng.one_in(2) {
-        connections.push(Connection::dial(rng.draw()).await?);
+        connections.push(ledger.wire.dial(rng.draw()).await?);
     }
     if rng.one_in(3) {
         let (a, b) = (rng.below(said.len() as u64) as usize, rng.below(said.len() as u64) as usize);
@@ -197,7 +197,7 @@ async fn insists(ledger: &Ledger, place: &Place, parameters: &Parameters, rng: &
     // As one that was stopped past all timeouts, and goes on where it was.
     let rest = pick(rng, &[parameters.think_ms, 300, 3_000]);
     pause(rng, rest).await;
-    let mut connection = Connection::dial(rng.draw()).await?;
+    let mut connection = ledger.wire.dial(rng.draw()).await?;
     for Said { bytes, .. } in &said {
         connection.send(13, &request(place, bytes, -1), true).await?;
     }

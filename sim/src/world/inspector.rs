@@ -70,7 +70,7 @@ async fn until<T>(
     mut work: impl AsyncFnMut(&mut Connection) -> Result<Option<T>, Lost>,
 ) -> T {
     loop {
-        match Connection::dial(rng.draw()).await {
+        match ledger.wire.dial(rng.draw()).await {
             Ok(mut connection) => match work(&mut connection).await {
                 Ok(Some(done)) => return done,
                 Ok(None) => {}
@@ -210,7 +210,7 @@ async fn read(
     rng: &mut Rng,
 ) -> Result<Read, Lost> {
     if connection.is_none() {
-        *connection = Some(Connection::dial(rng.draw()).await?);
+        *connection = Some(ledger.wire.dial(rng.draw()).await?);
     }
     let Some(connection) = connection else { return Ok(Read::Nothing) };
     let mut request = FetchRequest { max_wait_ms: 100, min_bytes: 1, topic_ids: true, ..FetchRequest::default() };

@@ -1,9 +1,11 @@
 //! What the clients of a run share: what they saw, what is broken, and which part of the run it is.
 
+use super::nemesis::Came;
 use crate::atlas::Lost as Records;
-use crate::client::{Lost, values};
+use crate::client::{Lost, Wire, values};
+use crate::decisions::Kind;
 use crate::history::{self, History, Partition};
-use crate::report::Violation;
+use crate::report::{Tally, Violation};
 use bytes::Bytes;
 use klamm_core::ids::{LogId, Uuid};
 use klamm_core::rng;
@@ -60,6 +62,10 @@ pub(super) struct Ledger {
     pub(super) history: RefCell<History>,
     violation: RefCell<Option<Violation>>,
     counters: RefCell<BTreeMap<&'static str, u64>>,
+    /// What became of faults.
+    tallies: RefCell<BTreeMap<&'static str, Tally>>,
+    /// What connections share.
+    pub(super) wire: Wire,
     /// Whether the topics of the beginning are there.
     pub(super) ready: Cell<bool>,
     pub(super) phase: Cell<Phase>,
@@ -82,11 +88,13 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new() -> Rc<Ledger> {
+    pub(super) fn new(wire: Wire) -> Rc<Ledger> {
         Rc::new(Ledger {
             history: RefCell::default(),
             violation: RefCell::default(),
             counters: RefCell::default(),
+            tallies: RefCell::default(),
+            wire,
             ready: Cell::new(false),
             phase: Cell::new(Phase::Work),
             declared: Cell::new(false),
@@ -113,6 +121,25 @@ impl Ledger {
 
     pub(super) fn counters(&self) -> BTreeMap<&'static str, u64> {
         self.counters.borrow().clone()
+    }
+
+    /// Counts faults of a kind.
+    pub(super) fn tally(&self, name: &'static str, count: impl FnOnce(&mut Tally)) {
+        count(self.tallies.borrow_mut().entry(name).or_default());
+    }
+
+    /// A fault was drawn, and came to something.
+    pub(super) fn came(&self, kind: Kind, came: Came) {
+        self.tally(kind.name(), |tally| {
+            tally.drawn += 1;
+            tally.refused += u64::from(came == Came::Refused);
+            tally.applied += u64::from(came != Came::Refused);
+            tally.effective += u64::from(came == Came::Effective);
+        });
+    }
+
+    pub(super) fn tallies(&self) -> BTreeMap<&'static str, Tally> {
+        self.tallies.borrow().clone()
     }
 
     pub(super) fn is_working(&self) -> bool {

@@ -9,72 +9,90 @@
 use super::World;
 use super::broker::State;
 use super::ledger::Inspection;
-use super::parameters::pick;
+use super::nemesis::{Came, harm, holds};
+use super::plan::is_fair;
 use crate::atlas::{Atlas, Loss, Lost};
+use crate::decisions::{Fault, Kind};
 use crate::disk::{Crash, Harm};
 use crate::report::{Verdict, Violation};
 use klamm_core::ids::LogId;
-use klamm_core::rng::{self, Rng};
 
 /// An inspection, and a start, may take so long, simulated milliseconds.
 const INSPECTION_MS: u64 = 40_000;
 const START_MS: u64 = 10_000;
 
-/// What a round of harm is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Rot,
-    Unreadable,
-    LostWrite,
-    Misdirected,
-    LostFolder,
-    Wipe,
-    OldCopy,
+/// The round after the others, which may be the end of all files.
+const LAST: u64 = 9;
+
+/// A round of harm.
+#[derive(Clone, Debug)]
+struct Round {
+    /// Its number: the key of what it draws.
+    n: u64,
+    kind: Kind,
+    /// What it hits, if that was told.
+    told: Option<Fault>,
+}
+
+impl Round {
+    /// The key of its i-th draw of a kind.
+    fn key(&self, i: u64) -> u64 {
+        self.n << 16 | i
+    }
 }
 
 impl World {
     /// Some rounds of harm; the last may be the end of all files.
     pub(super) fn losses(&mut self) -> Result<(), Verdict> {
-        let mut rng = Rng::new(rng::draw(self.seed, "losses", 0));
-        if !rng.one_in(2) {
-            return Ok(());
-        }
-        self.ledger.declared.set(true);
-        for _ in 0..1 + rng.below(3) {
-            let kinds = [Kind::Rot, Kind::Rot, Kind::Unreadable, Kind::LostWrite, Kind::Misdirected, Kind::LostFolder];
-            let kind = pick(&mut rng, &kinds);
-            if !self.round(kind, &mut rng)? {
+        let rounds = self.rounds();
+        self.ledger.declared.set(!rounds.is_empty());
+        for round in rounds {
+            if !self.round(&round)? {
                 return Ok(());
             }
         }
-        match rng.below(4) {
-            0 => self.round(Kind::Wipe, &mut rng).map(drop),
-            1 | 2 => self.round(Kind::OldCopy, &mut rng).map(drop),
-            _ => Ok(()),
+        Ok(())
+    }
+
+    /// As told, or as drawn.
+    fn rounds(&self) -> Vec<Round> {
+        let dice = &self.dice;
+        if let Some(told) = dice.book().told() {
+            let declared = told.into_iter().filter(|fault| fault.declared);
+            return declared.map(|fault| Round { n: fault.n, kind: fault.kind, told: Some(fault) }).collect();
         }
+        if !dice.one_in("losses", 0, 2) {
+            return Vec::new();
+        }
+        let kinds = [Kind::Rot, Kind::Rot, Kind::Unreadable, Kind::LoseWrite, Kind::Misdirect, Kind::LoseFolder];
+        let kind = |n| Round { n, kind: dice.pick("loss", n, &kinds), told: None };
+        let mut rounds: Vec<Round> = (0..dice.between("rounds", 0, 1, 3)).map(kind).collect();
+        match dice.below("last loss", 0, 4) {
+            0 => rounds.push(Round { n: LAST, kind: Kind::Wipe, told: None }),
+            1 | 2 => rounds.push(Round { n: LAST, kind: Kind::OldCopy, told: None }),
+            _ => {}
+        }
+        rounds
     }
 
     /// One round; tells whether the broker serves after it.
-    fn round(&mut self, kind: Kind, rng: &mut Rng) -> Result<bool, Verdict> {
-        let counted = |world: &World, what: &'static str| world.ledger.count(what, 1);
-        counted(self, "harm drawn");
-        let applied = match kind {
-            Kind::Rot | Kind::Unreadable => self.spoil(kind, rng)?,
-            Kind::LostWrite | Kind::Misdirected => self.lead_astray(kind, rng)?,
-            Kind::LostFolder => self.lose_folder(rng),
-            Kind::Wipe => {
-                self.stop_dead(rng);
-                self.ledger.count("disks wiped", 1);
-                self.site.device.disk().harm(Harm::Wipe)
-            }
-            Kind::OldCopy => self.turn_back(rng),
+    fn round(&mut self, round: &Round) -> Result<bool, Verdict> {
+        self.ledger.count("harm drawn", 1);
+        let came = match round.kind {
+            Kind::LoseWrite | Kind::Misdirect => self.lead_astray(round)?,
+            Kind::LoseFolder => self.lose_folder(round),
+            Kind::Wipe => self.wipe(round),
+            Kind::OldCopy => self.turn_back(round),
+            // Of the others only these are ever declared.
+            _ => self.spoil(round)?,
         };
-        counted(self, if applied { "harm applied" } else { "harm refused" });
-        self.start_again(rng)?;
+        self.ledger.came(round.kind, came);
+        self.ledger.count(if came == Came::Refused { "harm refused" } else { "harm applied" }, 1);
+        self.start_again(round)?;
         if self.site.state.get() == State::Exited {
             return self.refuses();
         }
-        self.inspect(if kind == Kind::Wipe { Inspection::Empty } else { Inspection::Whole })?;
+        self.inspect(if round.kind == Kind::Wipe { Inspection::Empty } else { Inspection::Whole })?;
         // What recovery has cut is cut; what it keeps although it is damaged stays so.
         for (at, offsets, marked) in self.ledger.at_stake.take() {
             if !marked {
@@ -84,15 +102,32 @@ impl World {
         Ok(true)
     }
 
-    /// The process is gone at once, or the machine.
-    fn stop_dead(&mut self, rng: &mut Rng) {
-        let crash = pick(rng, &[Crash::Kill, Crash::PowerLoss, Crash::PowerLoss]);
-        self.stop_dead_by(crash);
+    /// What is hit: as told, or drawn now (nothing, if there is nothing) and written down.
+    fn aim(&self, round: &Round, drawn: impl FnOnce() -> Option<(String, i64)>) -> Fault {
+        let book = self.dice.book();
+        if let Some(told) = &round.told {
+            book.happened(told);
+            return told.clone();
+        }
+        let (target, amount) = drawn().unwrap_or_default();
+        let fault = Fault { target, amount, declared: true, ..Fault::new(self.now(), round.n, round.kind) };
+        book.drew(&fault);
+        fault
     }
 
-    fn stop_dead_by(&mut self, crash: Crash) {
+    fn event(&self, what: String) {
+        self.site.trace.borrow_mut().event(self.now(), what);
+    }
+
+    /// The process is gone at once, or the machine.
+    fn stop_dead(&mut self, key: u64) {
+        let power = self.dice.fate("stopped by power", key, 0, || self.dice.below("stopped by power", key, 3));
+        self.stop_dead_by(if power > 0 { Crash::PowerLoss } else { Crash::Kill }, key);
+    }
+
+    fn stop_dead_by(&mut self, crash: Crash, key: u64) {
         let now = self.now();
-        self.nemesis.stop_dead(&mut self.sim, now, crash);
+        self.nemesis.stop_dead(&mut self.sim, now, crash, key);
         // Whoever read it while it was still there knows of it again.
         for (at, offsets, _) in self.ledger.at_stake.borrow().iter() {
             self.ledger.history.borrow_mut().may_lose(at, offsets);
@@ -100,24 +135,24 @@ impl World {
     }
 
     /// Starts the broker, perhaps more than once; waits until it serves or has given up.
-    fn start_again(&mut self, rng: &mut Rng) -> Result<(), Verdict> {
-        loop {
+    fn start_again(&mut self, round: &Round) -> Result<(), Verdict> {
+        for key in (0..).map(|i| round.key(2 + i)) {
             if self.site.state.get() == State::Exited {
                 let now = self.now();
-                self.nemesis.start_well(&mut self.sim, now);
+                self.nemesis.start(&mut self.sim, now);
             }
-            let again = rng.one_in(4);
-            let patience = if again { rng.below(60) } else { START_MS };
+            let again = self.dice.mishap("dies while it starts", key, 4);
+            let patience = if again { self.dice.pause("dies after", key, 0, 59) } else { START_MS };
             let site = self.site.clone();
             let settled = self.steps_until(patience, false, |_, _| {
                 matches!(site.state.get(), State::Serving) || site.failed.borrow().is_some()
             })?;
             if again {
-                self.stop_dead(rng);
+                self.stop_dead(key);
                 continue;
             }
             if !settled {
-                return Err(Verdict::Stuck("the broker neither serves nor ends after harm".to_owned()));
+                break;
             }
             let site = self.site.clone();
             if site.failed.borrow().is_some() {
@@ -125,60 +160,61 @@ impl World {
             }
             return Ok(());
         }
+        Err(Verdict::Stuck("the broker neither serves nor ends after harm".to_owned()))
     }
 
     /// A byte of some file rots, or its sector cannot be read; on a disk at rest, or under a broker that serves.
-    fn spoil(&mut self, kind: Kind, rng: &mut Rng) -> Result<bool, Verdict> {
-        let at_rest = !rng.one_in(3);
-        if at_rest {
-            self.stop_dead(rng);
+    fn spoil(&mut self, round: &Round) -> Result<Came, Verdict> {
+        let in_use = self.dice.mishap("harmed in use", round.n, 3);
+        if !in_use {
+            self.stop_dead(round.key(0));
         }
-        let atlas = Atlas::of(&self.site.device.disk());
         let files: Vec<(String, u64)> = self.site.device.disk().list_all();
         let files: Vec<_> = files.into_iter().filter(|(path, len)| *len > 0 && is_fair(path)).collect();
-        if files.is_empty() {
-            return Ok(false);
-        }
-        let (path, len) = pick(rng, &files);
-        let at = rng.below(len);
-        let (bytes, harm) = if kind == Kind::Rot {
-            (at..at + 1, Harm::Rot { path: path.clone(), at, bits: 1 << rng.below(8) })
-        } else {
-            let sector = self.parameters.disk.sector as u64;
-            let start = at - at % sector;
-            (start..start + sector, Harm::Unreadable { path: path.clone(), at })
-        };
-        let loss = if kind == Kind::Rot { atlas.loss(&path, bytes) } else { atlas.loss_unread(&path, bytes) };
+        let fault = self.aim(round, || {
+            let dice = &self.dice;
+            let (path, len) = (!files.is_empty()).then(|| dice.pick("file lost", round.n, &files))?;
+            let byte = dice.below("byte lost", round.n, len) as i64;
+            let bit = dice.below("bit lost", round.n, 8) as i64;
+            Some((path, if round.kind == Kind::Rot { 8 * byte + bit } else { byte }))
+        });
+        let atlas = Atlas::of(&self.site.device.disk());
+        let harm = harm(&fault, self.parameters.disk.sector as u64);
+        let harm = harm.filter(|_| files.iter().any(|(path, len)| holds(&fault, path, *len)));
+        let Some(harmed) = harm else { return Ok(Came::Refused) };
+        let loss = harmed.loss(&atlas);
         if !self.declare(&loss) {
-            return Ok(false);
+            return Ok(Came::Refused);
         }
-        self.site.trace.borrow_mut().event(self.now(), format!("{harm:?}: {loss:?}"));
-        let applied = self.site.device.disk().harm(harm);
-        self.ledger.count(if kind == Kind::Rot { "bytes rotten" } else { "sectors unreadable" }, u64::from(applied));
-        if !at_rest {
+        self.event(format!("{:?}: {loss:?}", harmed.harm));
+        let applied = self.site.device.disk().harm(harmed.harm);
+        let rots = round.kind == Kind::Rot;
+        self.ledger.count(if rots { "bytes rotten" } else { "sectors unreadable" }, u64::from(applied));
+        if in_use {
             // What recovery would refuse is served as long as it runs; then it dies, and does.
             self.inspect(Inspection::Whole)?;
-            self.stop_dead(rng);
+            self.stop_dead(round.key(1));
         }
-        Ok(applied)
+        Ok(if !applied { Came::Refused } else { came(&loss) })
     }
 
     /// The next write of some log is lost, or goes elsewhere, and is acknowledged; then power is lost.
-    fn lead_astray(&mut self, kind: Kind, rng: &mut Rng) -> Result<bool, Verdict> {
+    fn lead_astray(&mut self, round: &Round) -> Result<Came, Verdict> {
         let atlas = Atlas::of(&self.site.device.disk());
         let folders = atlas.folders().iter().filter(|folder| folder.log != LogId::METADATA);
         let folders: Vec<_> = folders.filter_map(|folder| folder.files().next_back()).collect();
-        if folders.is_empty() {
-            self.stop_dead(rng);
-            return Ok(false);
+        let fault = self.aim(round, || {
+            let (path, len) = (!folders.is_empty()).then(|| self.dice.pick("log led astray", round.n, &folders))?;
+            let to = if round.kind == Kind::Misdirect { self.dice.below("where to", round.n, len.max(1)) } else { 0 };
+            Some((path.to_owned(), to as i64))
+        });
+        if folders.iter().all(|(path, _)| *path != fault.target) {
+            self.stop_dead(round.key(0));
+            return Ok(Came::Refused);
         }
-        let (path, len) = pick(rng, &folders);
-        let path = path.to_owned();
-        let harm = match kind {
-            Kind::Misdirected => Harm::Misdirect { path, to: rng.below(len.max(1)) },
-            _ => Harm::LoseWrite { path },
-        };
-        self.site.trace.borrow_mut().event(self.now(), format!("{harm:?}"));
+        let (path, to) = (fault.target, fault.amount.unsigned_abs());
+        let harm = if round.kind == Kind::Misdirect { Harm::Misdirect { path, to } } else { Harm::LoseWrite { path } };
+        self.event(format!("{harm:?}"));
         self.site.device.disk().harm(harm);
         // Every partition takes a record: one of them is not where it should be.
         self.inspect(Inspection::Whole)?;
@@ -186,41 +222,53 @@ impl World {
         let atlas = Atlas::of(&self.site.device.disk());
         for (path, hit) in &hits {
             let loss = atlas.loss(path, hit.bytes.start as u64..hit.bytes.end as u64);
-            self.site.trace.borrow_mut().event(self.now(), format!("{path} {:?} went astray: {loss:?}", hit.bytes));
+            self.event(format!("{path} {:?} went astray: {loss:?}", hit.bytes));
             self.declare(&loss);
         }
-        self.stop_dead_by(Crash::PowerLoss);
+        self.stop_dead_by(Crash::PowerLoss, round.key(0));
         self.ledger.count("writes astray", u64::from(!hits.is_empty()));
-        Ok(!hits.is_empty())
+        Ok(if hits.is_empty() { Came::Applied } else { Came::Effective })
     }
 
     /// Somebody removes a log's folder.
-    fn lose_folder(&mut self, rng: &mut Rng) -> bool {
-        self.stop_dead(rng);
+    fn lose_folder(&mut self, round: &Round) -> Came {
+        self.stop_dead(round.key(0));
         let atlas = Atlas::of(&self.site.device.disk());
         let folders: Vec<_> = atlas.folders().iter().filter(|folder| folder.log != LogId::METADATA).collect();
-        if folders.is_empty() {
-            return false;
-        }
-        let folder = pick(rng, &folders);
+        let fault = self.aim(round, || {
+            let folder = (!folders.is_empty()).then(|| self.dice.pick("folder lost", round.n, &folders))?;
+            Some((folder.name.clone(), 0))
+        });
+        let Some(folder) = folders.into_iter().find(|folder| folder.name == fault.target) else { return Came::Refused };
         self.declare(&Loss::Records(folder.whole()));
         self.ledger.count("folders lost", 1);
-        self.site.trace.borrow_mut().event(self.now(), format!("{} is gone", folder.name));
-        self.site.device.disk().harm(Harm::RemoveTree { path: folder.name.clone() })
+        self.event(format!("{} is gone", folder.name));
+        let applied = self.site.device.disk().harm(Harm::RemoveTree { path: folder.name.clone() });
+        if applied { Came::Effective } else { Came::Refused }
+    }
+
+    /// Everything is gone.
+    fn wipe(&mut self, round: &Round) -> Came {
+        self.stop_dead(round.key(0));
+        self.aim(round, || None);
+        self.ledger.count("disks wiped", 1);
+        if self.site.device.disk().harm(Harm::Wipe) { Came::Effective } else { Came::Applied }
     }
 
     /// The files of an earlier moment come back.
-    fn turn_back(&mut self, rng: &mut Rng) -> bool {
-        self.stop_dead(rng);
-        let Some((image, then)) = self.nemesis.copy.take() else { return false };
-        self.site.trace.borrow_mut().event(self.now(), "an old copy comes back".to_owned());
+    fn turn_back(&mut self, round: &Round) -> Came {
+        self.stop_dead(round.key(0));
+        self.aim(round, || None);
+        let Some((image, then)) = self.nemesis.copy.take() else { return Came::Refused };
+        self.event("an old copy comes back".to_owned());
         let back = self.ledger.history.borrow().back_at(&then);
         *self.ledger.history.borrow_mut() = back;
         // That disk was well.
         self.ledger.harmed.borrow_mut().clear();
         self.ledger.at_stake.take();
         self.ledger.count("old copies", 1);
-        self.site.device.disk().harm(Harm::Restore(image))
+        self.site.device.disk().harm(Harm::Restore(image));
+        Came::Effective
     }
 
     fn inspect(&mut self, what: Inspection) -> Result<(), Verdict> {
@@ -274,8 +322,7 @@ impl World {
     }
 }
 
-/// Whether anybody can tell what a file's harm does. A time index has no checksum (it is Kafka's format): an answer by
-/// time may then be a wrong one.
-fn is_fair(path: &str) -> bool {
-    !path.ends_with(".timeindex")
+/// What harm comes to that was done.
+fn came(loss: &Loss) -> Came {
+    if *loss == Loss::Nothing { Came::Applied } else { Came::Effective }
 }

@@ -3,6 +3,10 @@
 //!
 //! A run works under faults, then ends them with a last crash; from there on everything must be answered, every
 //! partition must take a record, and all that was ever acknowledged or read must read back over the wire.
+//!
+//! What goes wrong, what clients begin and what the disk does is drawn by key, through a book of decisions, and so can be
+//! replayed and shrunk. How long a message takes is turmoil's to draw, from its own generator, seeded by the seed: the
+//! same in a replay, but where something is left out, later messages take other times.
 
 mod admin;
 mod audit;
@@ -15,20 +19,24 @@ mod ledger;
 mod loss;
 mod nemesis;
 mod parameters;
+mod plan;
 mod producer;
 mod session;
 mod tape;
 mod trace;
+mod turns;
 
-use crate::client::BROKER;
+use crate::client::{BROKER, Wire};
 use crate::clock::EPOCH_MS;
-use crate::disk::{Device, SimDisk};
+use crate::decisions::{Book, Decisions};
+use crate::dice::Dice;
+use crate::disk::{Device, Faults, SimDisk};
 use crate::panics::{self, Watch};
-use crate::report::{Engine, Report, Verdict, Violation};
+use crate::report::{Engine, Report, Tally, Verdict, Violation};
 use crate::workload::keeper::Keeper;
 use crate::workload::owner::Owner;
 use broker::Site;
-use klamm_core::rng::{self, Rng};
+use klamm_core::rng;
 use ledger::{Ledger, Phase};
 use nemesis::{CLIENTS, Nemesis};
 use parameters::{MS, Parameters};
@@ -40,6 +48,7 @@ use std::time::{Duration, SystemTime};
 pub use tape::{Taped, steps_again, taped};
 use tokio::task::spawn_local;
 use turmoil::Sim;
+use turns::Turns;
 
 /// What may take so long, at most, in simulated milliseconds: topics that are created while nothing goes wrong, the end
 /// of what is under way once nothing goes wrong any more, the audit.
@@ -107,6 +116,7 @@ pub const SOMETIMES: &[&str] = &[
 struct World {
     sim: Sim<'static>,
     seed: u64,
+    dice: Dice,
     parameters: Rc<Parameters>,
     site: Rc<Site>,
     ledger: Rc<Ledger>,
@@ -117,8 +127,40 @@ struct World {
 /// Runs a seed. `trace`: the report has a line a step; else, of a run that failed, the last ones.
 #[must_use]
 pub fn run(seed: u64, trace: bool) -> Report {
+    run_by(seed, trace, Rc::new(Book::Blank), Canary::None)
+}
+
+/// Runs a seed and keeps what was decided.
+#[must_use]
+pub fn record(seed: u64) -> (Report, Decisions) {
+    let book = Rc::new(Book::writing());
+    let report = run_by(seed, false, book.clone(), Canary::None);
+    (report, book.used())
+}
+
+/// Runs what was decided; tells what of it was asked for, and how much was not, of how much.
+#[must_use]
+pub fn replay(seed: u64, decisions: &Decisions, trace: bool) -> (Report, Decisions, (usize, usize)) {
+    let book = Rc::new(Book::reading(decisions.clone()));
+    let report = run_by(seed, trace, book.clone(), Canary::None);
+    (report, book.used(), book.unused())
+}
+
+/// A promise that the world breaks on purpose: it must be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// Keeps every promise.
+    None,
+    /// Who loses power finds a bit of its longest log flipped, and nobody was told.
+    PowerLossRots,
+}
+
+/// Runs a seed by a book, in a world that may break its promise.
+fn run_by(seed: u64, trace: bool, book: Rc<Book>, canary: Canary) -> Report {
     let watch = panics::watch();
-    conclude(ManuallyDrop::new(World::new(seed, trace, watch)), trace)
+    let mut world = ManuallyDrop::new(World::new(&Dice::new(seed, book), seed, trace, watch));
+    world.nemesis.rots_at_power_loss = canary == Canary::PowerLossRots;
+    conclude(world, trace)
 }
 
 fn conclude(mut world: ManuallyDrop<World>, trace: bool) -> Report {
@@ -136,8 +178,8 @@ fn conclude(mut world: ManuallyDrop<World>, trace: bool) -> Report {
 }
 
 impl World {
-    fn new(seed: u64, trace: bool, watch: Watch) -> World {
-        let parameters = Rc::new(Parameters::draw(&mut Rng::new(rng::draw(seed, "parameters", 0))));
+    fn new(dice: &Dice, seed: u64, trace: bool, watch: Watch) -> World {
+        let parameters = Rc::new(Parameters::draw(&dice.apart("parameters")));
         let epoch = SystemTime::UNIX_EPOCH + Duration::from_millis(EPOCH_MS.unsigned_abs());
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
@@ -148,22 +190,23 @@ impl World {
             .max_message_latency(Duration::from_millis(parameters.latency_ms))
             .tcp_capacity(TCP_CAPACITY)
             .build();
-        let ledger = Ledger::new();
-        let device = Device::new(SimDisk::new(rng::draw(seed, "disk", 0), parameters.disk.clone()));
-        let site = Site::new(seed, Parameters::clone(&parameters), device, ledger.clone(), trace);
+        let ledger = Ledger::new(Wire::new(dice.apart("clients' connections")));
+        let device = Device::new(SimDisk::by(dice.apart("disk"), parameters.disk.clone()));
+        let own = (seed, dice.apart("lives"));
+        let site = Site::new(own, Parameters::clone(&parameters), device, ledger.clone(), trace);
         let broker = site.clone();
         sim.host(BROKER, move || broker.clone().live());
-        let clients = (ledger.clone(), parameters.clone());
+        let clients = (ledger.clone(), parameters.clone(), dice.apart("clients"));
         sim.host(CLIENTS, move || {
-            let (ledger, parameters) = clients.clone();
+            let (ledger, parameters, dice) = clients.clone();
             async move {
-                begin(&ledger, &parameters, seed);
+                begin(&ledger, &parameters, &dice);
                 pending().await
             }
         });
-        let rng = Rng::new(rng::draw(seed, "nemesis", 0));
-        let nemesis = Nemesis::new(rng, parameters.clone(), site.clone(), ledger.clone());
-        World { sim, seed, parameters, site, ledger, nemesis, watch }
+        let nemesis = Nemesis::new(dice.apart("nemesis"), parameters.clone(), site.clone(), ledger.clone());
+        let dice = dice.apart("losses");
+        World { sim, seed, dice, parameters, site, ledger, nemesis, watch }
     }
 
     fn now(&self) -> u64 {
@@ -273,34 +316,43 @@ impl World {
         counters.insert("reads and writes of unreadable sectors", counts.unreadable);
         counters.insert("sectors lost", counts.sectors_lost);
         counters.insert("names lost", counts.names_lost);
+        let mut faults = ledger.tallies();
+        let errors =
+            [("write error", counts.write_errors), ("sync error", counts.sync_errors), ("disk stall", counts.stalls)];
+        faults.extend(errors.map(|(name, Faults { drawn, applied, effective })| {
+            // An operation that a crash overtook did not fail.
+            (name, Tally { drawn, applied, refused: drawn - applied, effective })
+        }));
         let (engine, seed, simulated_ns) = (Engine::World, self.seed, self.now());
-        Report { engine, seed, simulated_ns, verdict, counters, digest, trace: lines }
+        Report { engine, seed, simulated_ns, verdict, counters, faults, digest, trace: lines }
     }
 }
 
-/// Starts all clients.
-fn begin(ledger: &Rc<Ledger>, parameters: &Rc<Parameters>, seed: u64) {
-    let seed_of = |site: &str, number: u32| rng::draw(seed, site, u64::from(number));
-    employ(ledger, admin::administer(ledger.clone(), parameters.clone(), seed_of("admin", 0)));
+/// Starts all clients. The number of each is the key of its turns.
+fn begin(ledger: &Rc<Ledger>, parameters: &Rc<Parameters>, dice: &Dice) {
+    let turns = |kind: u64, number: u32| Turns::new(dice.clone(), 100 * kind + u64::from(number));
+    employ(ledger, admin::administer(ledger.clone(), parameters.clone(), turns(0, 0)));
     for number in 0..parameters.producers {
-        employ(ledger, producer::produce(ledger.clone(), parameters.clone(), seed_of("producer", number)));
+        employ(ledger, producer::produce(ledger.clone(), parameters.clone(), turns(1, number)));
     }
     if let Some(habits) = parameters.habits.clone() {
-        let keeper = Keeper::new(seed_of("keeper", 0), habits);
-        employ(ledger, hired::work(ledger.clone(), keeper, seed_of("keeper's connections", 0)));
+        let turns = turns(2, 0);
+        let keeper = Keeper::new(turns.seed(), habits);
+        employ(ledger, hired::work(ledger.clone(), keeper, turns));
     }
     for number in 0..parameters.owners {
-        let owner = Owner::new(seed_of("owner", number), u64::from(number), 40 * MS, vec![300, 2_000, 1 << 20]);
-        employ(ledger, hired::work(ledger.clone(), owner, seed_of("owner's connections", number)));
+        let turns = turns(3, number);
+        let owner = Owner::new(turns.seed(), u64::from(number), 40 * MS, vec![300, 2_000, 1 << 20]);
+        employ(ledger, hired::work(ledger.clone(), owner, turns));
     }
     for number in 0..parameters.more.hostile {
-        employ(ledger, hostile::annoy(ledger.clone(), parameters.clone(), seed_of("hostile", number)));
+        employ(ledger, hostile::annoy(ledger.clone(), parameters.clone(), turns(4, number)));
     }
     for number in 0..parameters.consumers {
-        employ(ledger, consumer::consume(ledger.clone(), seed_of("consumer", number)));
+        employ(ledger, consumer::consume(ledger.clone(), turns(5, number)));
     }
-    spawn_local(inspector::inspect(ledger.clone(), seed_of("inspector", 0)));
-    spawn_local(audit::audit(ledger.clone(), parameters.clone(), seed_of("audit", 0)));
+    spawn_local(inspector::inspect(ledger.clone(), turns(6, 0).seed()));
+    spawn_local(audit::audit(ledger.clone(), parameters.clone(), turns(7, 0)));
 }
 
 /// Starts a client whose work is waited for.
@@ -311,4 +363,61 @@ fn employ(ledger: &Rc<Ledger>, work: impl Future<Output = ()> + 'static) {
         work.await;
         ledger.busy.set(ledger.busy.get() - 1);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shrink::shrink;
+
+    #[test]
+    fn what_was_decided_replays_to_the_same_run() {
+        for seed in 0..12 {
+            let (report, decisions) = record(seed);
+            assert_eq!(report.digest, run(seed, false).digest, "seed {seed}: recording changes nothing");
+            let (again, used, (unused, of)) = replay(seed, &decisions, false);
+            assert_eq!((report.digest, report.counters), (again.digest, again.counters), "seed {seed}");
+            assert_eq!(report.faults, again.faults, "seed {seed}");
+            assert!(of > 500, "seed {seed} decides only {of} things");
+            // A turn that comes while another one waits may have to wait, too.
+            assert!(unused * 50 < of, "seed {seed}: {unused} of {of} are not asked for");
+            assert_eq!(replay(seed, &used, false).0.digest, report.digest, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn every_subset_is_a_run_in_which_all_is_well() {
+        for seed in 0..30 {
+            let (_, decisions) = record(seed);
+            let some = decisions.items().enumerate().filter(|(n, _)| n % 3 != seed as usize % 3).map(|(_, item)| item);
+            let (report, _, _) = replay(seed, &decisions.without(&some.collect()), false);
+            assert!(matches!(report.verdict, Verdict::Clean | Verdict::Inconclusive(_)), "{report}");
+        }
+        let (_, decisions) = record(0);
+        let nothing = Decisions { parameters: decisions.parameters, ..Decisions::default() };
+        let (report, _, _) = replay(0, &nothing, false);
+        assert!(matches!(report.verdict, Verdict::Inconclusive(_)), "nobody does anything: {report}");
+    }
+
+    #[test]
+    fn a_broken_promise_comes_down_to_one_fault() {
+        let canary = Canary::PowerLossRots;
+        let property = |report: &Report| report.property().map(str::to_owned);
+        let runs = (0..40).map(|seed| run_by(seed, false, Rc::new(Book::Blank), canary));
+        let failed = runs.filter(|report| property(report).is_some()).map(|report| report.seed).next();
+        let seed = failed.expect("it is found");
+        let book = Rc::new(Book::writing());
+        let report = run_by(seed, false, book.clone(), canary);
+        let property_broken = property(&report).expect("it fails again");
+        let mut run = |decisions: &Decisions| {
+            let book = Rc::new(Book::reading(decisions.clone()));
+            let report = run_by(seed, false, book.clone(), canary);
+            (property(&report), book.used())
+        };
+        let before = book.used();
+        let shrunk = shrink(&before, &property_broken, 300, &mut run).expect("it replays");
+        let (many, few) = (before.sizes(), shrunk.decisions.sizes());
+        // A power loss, or a start and the last crash of a run.
+        assert!(few.faults <= 1 && few.turns * 3 < many.turns, "{many:?} became {few:?} in {} runs", shrunk.runs);
+    }
 }

@@ -1,23 +1,31 @@
-//! What goes wrong: the broker's process is killed or loses power, stops in order, its disk falls ill, its links are cut
-//! or stand still. One fault soon after another, and in the middle of recovery, is what finds things. After a storm
-//! comes a lull, until something was acknowledged: what never was cannot be lost.
+//! What goes wrong, done: the broker's process is killed or loses power, stops in order, its disk falls ill, its links
+//! are cut or stand still, and what its disk holds comes to harm. Faults come from a [`Plan`], or from a book of
+//! decisions that is replayed.
+//!
+//! Every subset of faults is a legal run: who is dead cannot be killed (but the machine around it can still lose power),
+//! links that are cut cannot be cut, and the atlas is asked each time what harm may be done. Such a fault is refused.
 
 use super::broker::{Site, State};
 use super::ledger::Ledger;
-use super::parameters::{MS, Parameters, pick};
+use super::parameters::{MS, Parameters};
+use super::plan::{Plan, is_fair};
 use crate::atlas::{Atlas, Loss};
 use crate::client::BROKER;
+use crate::decisions::{Fault, Kind};
+use crate::dice::Dice;
 use crate::disk::{Crash, Harm, Image};
 use crate::history::History;
-use klamm_core::rng::Rng;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use turmoil::Sim;
 
 /// The clients' name in the simulation.
 pub(super) const CLIENTS: &str = "clients";
 
-/// A lull is over after so many milliseconds, whatever happened.
-const LULL_MS: u64 = 3_000;
+/// Keys of crashes that are no faults of the plan: after an exit, at the end, in rounds of declared losses.
+const EXITS: u64 = 1 << 40;
+const LAST: u64 = 2 << 40;
+pub(super) const ROUNDS: u64 = 3 << 40;
 
 /// What is wrong with the links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,250 +37,231 @@ enum Links {
     Held(u64),
 }
 
+/// Where faults come from.
+enum Source {
+    Drawn(Box<Plan>),
+    /// By time.
+    Told(VecDeque<Fault>),
+}
+
+/// The disk has only so much room.
+struct Full {
+    until: u64,
+    capacity: u64,
+    /// Operations that had failed for that before.
+    before: u64,
+}
+
+/// What a fault came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// It could not be, or was not allowed to.
+    Refused,
+    /// Nobody noticed.
+    Applied,
+    /// Something was under way, or something was lost.
+    Effective,
+}
+
+impl Came {
+    fn when(effective: bool) -> Came {
+        if effective { Came::Effective } else { Came::Applied }
+    }
+}
+
 pub(super) struct Nemesis {
-    rng: Rng,
+    dice: Dice,
     parameters: Rc<Parameters>,
     site: Rc<Site>,
     ledger: Rc<Ledger>,
-    /// When the next fault is due.
-    next: u64,
+    source: Source,
     /// The broker is down until this time.
     down: Option<u64>,
     links: Links,
-    /// Starts until the next lull.
-    storm: u64,
-    lull: Option<Lull>,
-    /// Draws what befalls the disk's content and the clocks: apart from all else, and when that is due.
-    own: Rng,
-    harm_at: u64,
+    full: Option<Full>,
+    /// No more faults.
+    healed: bool,
     /// When a copy of the disk is made; and that, with what clients knew then.
     copies_at: u64,
     pub(super) copy: Option<(Box<Image>, Box<History>)>,
-}
-
-/// Nothing goes wrong for a while.
-struct Lull {
-    /// It is over by this time at the latest,
-    until: u64,
-    /// and once there are more acknowledgements than these.
-    acknowledged: u64,
+    /// Who loses power finds a bit of its log flipped: a promise that this world breaks on purpose.
+    pub(super) rots_at_power_loss: bool,
 }
 
 impl Nemesis {
-    pub(super) fn new(rng: Rng, parameters: Rc<Parameters>, site: Rc<Site>, ledger: Rc<Ledger>) -> Nemesis {
+    pub(super) fn new(dice: Dice, parameters: Rc<Parameters>, site: Rc<Site>, ledger: Rc<Ledger>) -> Nemesis {
+        let source = match dice.book().told() {
+            Some(faults) => Source::Told(faults.into_iter().filter(|fault| !fault.declared).collect()),
+            None => Source::Drawn(Box::new(Plan::new(dice.clone(), parameters.clone()))),
+        };
         Nemesis {
-            own: Rng::new(rng.clone().draw() ^ 1),
-            harm_at: u64::MAX,
-            rng,
+            dice,
             parameters,
             site,
             ledger,
-            next: 0,
+            source,
             down: None,
             links: Links::Fine,
-            storm: 1,
-            lull: None,
+            full: None,
+            healed: false,
             copies_at: u64::MAX,
             copy: None,
-        }
-    }
-
-    /// Does what is due.
-    pub(super) fn act(&mut self, sim: &mut Sim<'_>, now: u64) {
-        self.mend_links(sim, now, false);
-        if self.copies_at <= now {
-            self.copies_at = u64::MAX;
-            let image = self.site.device.disk().image(now);
-            self.copy = Some((Box::new(image), Box::new(self.ledger.history.borrow().clone())));
-        }
-        if self.harm_at <= now {
-            self.harm_at = now + self.own.below(2 * self.parameters.more.harm_ms * MS);
-            self.befall(now);
-        }
-        match self.down {
-            Some(until) if until <= now => self.start(sim, now),
-            Some(_) => {}
-            None if self.site.state.get() == State::Exited => self.exited(sim, now),
-            None if self.lull.is_some() => self.wait_out(now),
-            None if self.next <= now => self.fault(sim, now),
-            None => {}
+            rots_at_power_loss: false,
         }
     }
 
     /// Faults begin after this.
     pub(super) fn begin(&mut self, now: u64) {
-        self.next = now + self.apart();
-        self.ail();
-        self.harm_at = now;
-        self.copies_at = now + self.rng.clone().below(self.parameters.work_ms * MS);
+        if let Source::Drawn(plan) = &mut self.source {
+            plan.begin(now);
+        }
+        self.copies_at = now + self.parameters.copied_ms * MS;
+        self.behave();
     }
 
-    /// Ends the process at once, or the machine, with a disk that is well from then on.
-    pub(super) fn stop_dead(&mut self, sim: &mut Sim<'_>, now: u64, crash: Crash) {
-        self.crash(sim, now, crash);
-        self.site.device.disk().set_parameters(self.parameters.disk.clone());
-    }
-
-    /// Starts it again, and nothing else.
-    pub(super) fn start_well(&mut self, sim: &mut Sim<'_>, now: u64) {
-        self.start(sim, now);
-        self.site.device.disk().set_parameters(self.parameters.disk.clone());
+    /// Does what is due.
+    pub(super) fn act(&mut self, sim: &mut Sim<'_>, now: u64) {
+        self.mend_links(sim, now, false);
+        self.make_room(now, false);
+        if self.copies_at <= now {
+            self.copies_at = u64::MAX;
+            let image = self.site.device.disk().image(now);
+            self.copy = Some((Box::new(image), Box::new(self.ledger.history.borrow().clone())));
+        }
+        match self.down {
+            Some(until) if until <= now => self.start(sim, now),
+            None if self.site.state.get() == State::Exited => self.exited(sim, now),
+            Some(_) | None => {}
+        }
+        for fault in self.due(now) {
+            let came = self.befall(sim, now, &fault);
+            self.ledger.came(fault.kind, came);
+        }
     }
 
     /// Ends all faults with a last crash, after which everything must work.
     pub(super) fn heal(&mut self, sim: &mut Sim<'_>, now: u64) {
-        self.harm_at = u64::MAX;
+        self.healed = true;
         self.mend_links(sim, now, true);
+        self.make_room(now, true);
         if self.down.is_none() {
-            let crash = pick(&mut self.rng, &[Crash::Kill, Crash::PowerLoss, Crash::PowerLoss]);
-            self.crash(sim, now, crash);
+            let power = self.dice.fate("last is power", 0, 0, || self.dice.below("last is power", 0, 3));
+            self.crash(sim, now, if power > 0 { Crash::PowerLoss } else { Crash::Kill }, (LAST, 0));
         }
-        self.site.device.disk().set_parameters(self.parameters.disk.clone());
         self.start(sim, now);
     }
 
-    /// Whether something was acknowledged since the lull began, or it took too long.
-    fn wait_out(&mut self, now: u64) {
-        let acknowledged = self.ledger.history.borrow().acknowledgements();
-        if self.lull.as_ref().is_some_and(|lull| lull.until <= now || lull.acknowledged < acknowledged) {
-            self.lull = None;
-            self.next = now + self.apart();
-            self.ail();
+    /// Ends the process at once, or the machine.
+    pub(super) fn stop_dead(&mut self, sim: &mut Sim<'_>, now: u64, crash: Crash, key: u64) {
+        self.crash(sim, now, crash, (ROUNDS | key, 0));
+    }
+
+    /// Starts it again.
+    pub(super) fn start(&mut self, sim: &mut Sim<'_>, now: u64) {
+        self.down = None;
+        sim.bounce(BROKER);
+        if let Source::Drawn(plan) = &mut self.source {
+            plan.started(now, self.ledger.history.borrow().acknowledgements());
+        }
+        self.behave();
+    }
+
+    /// The faults whose time has come.
+    fn due(&mut self, now: u64) -> Vec<Fault> {
+        let down = self.down.is_some() || self.site.state.get() == State::Exited;
+        let book = self.dice.book();
+        match &mut self.source {
+            Source::Drawn(plan) => {
+                let ill = plan.ill;
+                let due = plan.due(now, down, &self.site, self.ledger.history.borrow().acknowledgements());
+                due.iter().for_each(|fault| book.drew(fault));
+                if plan.ill != ill {
+                    self.behave();
+                }
+                due
+            }
+            Source::Told(told) => {
+                let upto = told.iter().take_while(|fault| fault.at <= now).count();
+                let due: Vec<Fault> = told.drain(..upto).collect();
+                due.iter().for_each(|fault| book.happened(fault));
+                due
+            }
         }
     }
 
-    fn apart(&mut self) -> u64 {
-        self.rng.below(2 * self.parameters.faults.every_ms * MS)
+    /// One of them comes about.
+    fn befall(&mut self, sim: &mut Sim<'_>, now: u64, fault: &Fault) -> Came {
+        match fault.kind {
+            Kind::Kill if self.is_down() => Came::Refused,
+            Kind::PowerLoss if self.is_down() => Came::when(self.lose_cache(now, fault.n)),
+            Kind::Kill => Came::when(self.crash(sim, now, Crash::Kill, (fault.n, fault.down))),
+            Kind::PowerLoss => Came::when(self.crash(sim, now, Crash::PowerLoss, (fault.n, fault.down))),
+            Kind::Stop => self.stop(now),
+            Kind::Cut | Kind::Hold => self.break_links(sim, now, fault),
+            Kind::Full => self.fill(now, fault),
+            Kind::Room if self.full.is_none() => Came::Refused,
+            Kind::Room => {
+                self.make_room(now, true);
+                Came::Applied
+            }
+            Kind::Evict => {
+                let seed = self.dice.bits("evict", fault.n);
+                let evicted = self.site.device.disk().harm(Harm::Evict { seed });
+                self.ledger.count("evictions of what was never written", u64::from(evicted));
+                Came::when(evicted)
+            }
+            Kind::Rot | Kind::Unreadable => self.spoil(now, fault),
+            Kind::Pause if self.is_down() => Came::Refused,
+            Kind::Pause => {
+                self.event(now, &format!("stood still for {} ms", fault.down / MS));
+                self.ledger.count("pauses", 1);
+                self.site.steps.borrow().pause(fault.down);
+                Came::when(self.ledger.wire.waiting() > 0)
+            }
+            Kind::ClockStep if self.is_down() => Came::Refused,
+            Kind::ClockStep => {
+                self.event(now, &format!("the wall clock is set, {} ms off", fault.amount));
+                self.ledger.count("steps of the wall clock", 1);
+                self.site.steps.borrow().set_wall(fault.amount);
+                Came::when(self.site.state.get() == State::Serving)
+            }
+            // Those cost records: they have their time once all was read back.
+            Kind::LoseWrite | Kind::Misdirect | Kind::LoseFolder | Kind::Wipe | Kind::OldCopy => Came::Refused,
+            // And those are not this engine's.
+            Kind::CutUp | Kind::CutDown | Kind::PauseClients | Kind::Slow => Came::Refused,
+        }
+    }
+
+    fn is_down(&self) -> bool {
+        self.down.is_some()
     }
 
     fn event(&self, now: u64, what: &str) {
         self.site.trace.borrow_mut().event(now, what.to_owned());
     }
 
-    /// The disk falls ill, or gets well.
-    fn ail(&mut self) {
-        let mut parameters = if self.rng.one_in(2) { self.parameters.disk.clone() } else { self.parameters.ill_disk() };
-        let mut disk = self.site.device.disk();
-        // Full, or nearly, until it is well again or retention has made room.
-        parameters.capacity = self.parameters.more.room.filter(|_| self.own.one_in(4)).map(|room| disk.used() + room);
-        disk.set_parameters(parameters);
-    }
-
-    /// Something befalls what the disk holds, or the clocks: nothing that any record is lost by.
-    fn befall(&mut self, now: u64) {
-        let more = self.parameters.more;
-        match self.own.below(8) {
-            0 | 1 if more.evicts => {
-                let seed = self.own.draw();
-                let evicted = self.site.device.disk().harm(Harm::Evict { seed });
-                self.ledger.count("evictions of what was never written", u64::from(evicted));
-            }
-            2..=4 if more.rots => self.spoil(now),
-            5 if more.pause_ms > 0 && self.own.one_in(4) && self.down.is_none() => {
-                let ms = 1 + self.own.below(more.pause_ms);
-                self.event(now, &format!("stood still for {ms} ms"));
-                self.ledger.count("pauses", 1);
-                self.site.steps.borrow().pause(ms * MS);
-            }
-            6 if more.steps && self.own.one_in(4) && self.down.is_none() => {
-                let ms = self.own.below(7_200_000) as i64 - 3_600_000;
-                self.event(now, &format!("the wall clock is set, {ms} ms off"));
-                self.ledger.count("steps of the wall clock", 1);
-                self.site.steps.borrow().set_wall(ms);
-            }
-            _ => {}
-        }
-    }
-
-    /// A byte rots, or its sector cannot be read, if nothing is lost by that.
-    fn spoil(&mut self, now: u64) {
-        let files = self.site.device.disk().list_all();
-        // Mostly where it may be done: else nearly all of them would be refused.
-        let any = self.own.one_in(4);
-        let fair = |(path, len): &(String, u64)| *len > 0 && (any || path.ends_with(".index"));
-        let files: Vec<_> = files.into_iter().filter(fair).filter(|(path, _)| !path.ends_with(".timeindex")).collect();
-        if files.is_empty() {
-            return;
-        }
-        let (path, len) = pick(&mut self.own, &files);
-        let at = self.own.below(len);
-        let sector = self.parameters.disk.sector as u64;
-        let start = at - at % sector;
-        let (bytes, harm) = match self.own.one_in(3) {
-            true => (start..start + sector, Harm::Unreadable { path: path.clone(), at }),
-            false => (at..at + 1, Harm::Rot { path: path.clone(), at, bits: 1 << self.own.below(8) }),
-        };
-        self.ledger.count("harm drawn", 1);
-        let atlas = Atlas::of(&self.site.device.disk());
-        let rots = matches!(harm, Harm::Rot { .. });
-        let loss = if rots { atlas.loss(&path, bytes) } else { atlas.loss_unread(&path, bytes) };
-        if loss != Loss::Nothing {
-            return self.ledger.count("harm refused", 1);
-        }
-        self.event(now, &format!("{harm:?}"));
-        let applied = self.site.device.disk().harm(harm);
-        self.ledger.count("harm applied", 1);
-        self.ledger.count("harm to what is made anew", u64::from(applied));
-    }
-
-    fn start(&mut self, sim: &mut Sim<'_>, now: u64) {
-        self.down = None;
-        sim.bounce(BROKER);
-        let soon = self.rng.one_in(self.parameters.faults.again);
-        self.next = now + if soon { self.rng.below(100 * MS) } else { self.apart() };
-        self.storm -= 1;
-        if self.storm == 0 {
-            self.storm = 1 + self.rng.below(self.parameters.faults.storm);
-            self.lull =
-                Some(Lull { until: now + LULL_MS * MS, acknowledged: self.ledger.history.borrow().acknowledgements() });
-            self.site.device.disk().set_parameters(self.parameters.disk.clone());
-        }
+    /// Has the disk be as ill, and as full, as it is. Where errors are told it is always ill: no other one comes about.
+    fn behave(&self) {
+        let ill = !self.healed
+            && match &self.source {
+                Source::Drawn(plan) => plan.ill,
+                Source::Told(_) => true,
+            };
+        let mut parameters = if ill { self.parameters.ill_disk() } else { self.parameters.disk.clone() };
+        parameters.capacity = self.full.as_ref().map(|full| full.capacity);
+        self.site.device.disk().set_parameters(parameters);
     }
 
     /// The process has ended: by order, or since it could not go on. Somebody starts it again.
     fn exited(&mut self, sim: &mut Sim<'_>, now: u64) {
-        let crash = if self.rng.one_in(3) { Crash::PowerLoss } else { Crash::Kill };
-        self.crash(sim, now, crash);
+        let life = self.site.lives();
+        let power = self.dice.mishap("power after an exit", life, 3);
+        let ms = self.dice.fate("down after an exit", life, 20, || self.dice.pick("down", EXITS | life, &[1, 20, 200]));
+        self.crash(sim, now, if power { Crash::PowerLoss } else { Crash::Kill }, (EXITS | life, ms * MS));
     }
 
-    fn fault(&mut self, sim: &mut Sim<'_>, now: u64) {
-        let faults = self.parameters.faults;
-        let mut drawn = self.rng.below(faults.total());
-        let mut is = |weight: u64| {
-            let hit = drawn < weight;
-            drawn = drawn.wrapping_sub(weight);
-            hit
-        };
-        if is(faults.kill) {
-            return self.crash(sim, now, Crash::Kill);
-        }
-        if is(faults.power_loss) {
-            return self.crash(sim, now, Crash::PowerLoss);
-        }
-        if is(faults.clean_stop) {
-            if self.site.state.get() == State::Serving {
-                self.event(now, "told to stop");
-                self.ledger.count("clean stops", 1);
-                self.site.stop();
-            }
-        } else if self.links == Links::Fine {
-            let until = now + (1 + self.rng.below(300)) * MS;
-            if is(faults.cut) {
-                self.event(now, "links cut");
-                self.ledger.count("cuts", 1);
-                sim.partition(BROKER, CLIENTS);
-                self.links = Links::Cut(until);
-            } else {
-                self.event(now, "links held");
-                self.ledger.count("holds", 1);
-                sim.hold(BROKER, CLIENTS);
-                self.links = Links::Held(until);
-            }
-        }
-        self.next = now + self.apart();
-    }
-
-    fn crash(&mut self, sim: &mut Sim<'_>, now: u64, crash: Crash) {
+    /// The process dies, or the machine; tells whether anything was under way, or lost.
+    fn crash(&mut self, sim: &mut Sim<'_>, now: u64, crash: Crash, (key, down): (u64, u64)) -> bool {
         self.mend_links(sim, now, true);
         self.event(now, if crash == Crash::Kill { "killed" } else { "lost power" });
         self.ledger.count(if crash == Crash::Kill { "kills" } else { "power losses" }, 1);
@@ -280,7 +269,7 @@ impl Nemesis {
         let unsynced = self.site.device.disk().unsynced();
         self.ledger.count("power losses with unsynced data", u64::from(crash == Crash::PowerLoss && unsynced > 0));
         // What the process still does while it dies reaches neither disk nor, without power, its peers.
-        self.site.device.crash(crash, self.rng.draw());
+        let effective = self.end_life(crash, key);
         if crash == Crash::PowerLoss {
             sim.partition(BROKER, CLIENTS);
         }
@@ -288,14 +277,67 @@ impl Nemesis {
         if crash == Crash::PowerLoss {
             sim.repair(BROKER, CLIENTS);
         }
-        if crash == Crash::Kill && self.rng.one_in(4) {
-            self.event(now, "then lost power");
-            self.ledger.count("power losses", 1);
-            self.site.device.crash(Crash::PowerLoss, self.rng.draw());
-        }
         self.site.state.set(State::Exited);
-        self.ail();
-        self.down = Some(now + pick(&mut self.rng, &[1, 20, 200]) * MS);
+        if let Source::Drawn(plan) = &mut self.source {
+            plan.crashed();
+        }
+        self.behave();
+        self.down = Some(now + down);
+        effective
+    }
+
+    /// The machine loses power while the broker is down.
+    fn lose_cache(&self, now: u64, key: u64) -> bool {
+        self.event(now, "then lost power");
+        self.ledger.count("power losses", 1);
+        self.end_life(Crash::PowerLoss, key)
+    }
+
+    /// What becomes of the disk; tells whether that made a difference.
+    fn end_life(&self, crash: Crash, key: u64) -> bool {
+        let effects = || {
+            let counts = *self.site.device.disk().counts();
+            counts.kills.effective + counts.power_losses.effective
+        };
+        let before = effects();
+        self.site.device.crash(crash, self.dice.bits("crash", key));
+        if crash == Crash::PowerLoss && self.rots_at_power_loss {
+            let files = self.site.device.disk().list_all();
+            let longest = files.into_iter().filter(|(path, _)| path.ends_with(".log")).max_by_key(|(_, len)| *len);
+            if let Some((path, len)) = longest {
+                self.site.device.disk().harm(Harm::Rot { path, at: len / 2, bits: 1 });
+            }
+        }
+        effects() > before
+    }
+
+    fn stop(&self, now: u64) -> Came {
+        if self.site.state.get() != State::Serving {
+            return Came::Refused;
+        }
+        self.event(now, "told to stop");
+        self.ledger.count("clean stops", 1);
+        self.site.stop();
+        Came::when(self.ledger.wire.waiting() > 0)
+    }
+
+    fn break_links(&mut self, sim: &mut Sim<'_>, now: u64, fault: &Fault) -> Came {
+        if self.links != Links::Fine || self.is_down() {
+            return Came::Refused;
+        }
+        let until = now + fault.down;
+        if fault.kind == Kind::Cut {
+            self.event(now, "links cut");
+            self.ledger.count("cuts", 1);
+            sim.partition(BROKER, CLIENTS);
+            self.links = Links::Cut(until);
+        } else {
+            self.event(now, "links held");
+            self.ledger.count("holds", 1);
+            sim.hold(BROKER, CLIENTS);
+            self.links = Links::Held(until);
+        }
+        Came::when(self.ledger.wire.waiting() > 0)
     }
 
     /// Ends what is wrong with the links, if its time has come or `at_once`.
@@ -308,4 +350,82 @@ impl Nemesis {
         self.links = Links::Fine;
         self.event(now, "links mended");
     }
+
+    /// Whether anybody noticed is known when there is room again.
+    fn fill(&mut self, now: u64, fault: &Fault) -> Came {
+        if self.full.is_some() {
+            return Came::Refused;
+        }
+        let capacity = self.site.device.disk().used() + fault.amount.unsigned_abs();
+        let before = self.site.device.disk().counts().full;
+        self.full = Some(Full { until: now + fault.down, capacity, before });
+        self.behave();
+        Came::Applied
+    }
+
+    fn make_room(&mut self, now: u64, at_once: bool) {
+        let Some(full) = self.full.take_if(|full| at_once || full.until <= now) else { return };
+        let refused = self.site.device.disk().counts().full > full.before;
+        self.ledger.tally(Kind::Full.name(), |tally| tally.effective += u64::from(refused));
+        self.behave();
+    }
+
+    /// A bit rots, or its sector cannot be read, if nothing is lost by that.
+    fn spoil(&self, now: u64, fault: &Fault) -> Came {
+        self.ledger.count("harm drawn", 1);
+        let harm = harm(fault, self.parameters.disk.sector as u64);
+        let atlas = Atlas::of(&self.site.device.disk());
+        let is_there = self.site.device.disk().list_all().iter().any(|(path, len)| holds(fault, path, *len));
+        let loss = harm.as_ref().map(|harmed| harmed.loss(&atlas)).filter(|_| is_there);
+        let (Some(Harmed { harm, .. }), Some(Loss::Nothing)) = (harm, loss) else {
+            self.ledger.count("harm refused", 1);
+            return Came::Refused;
+        };
+        self.event(now, &format!("{harm:?}"));
+        let applied = self.site.device.disk().harm(harm);
+        self.ledger.count("harm applied", 1);
+        self.ledger.count("harm to what is made anew", u64::from(applied));
+        Came::when(applied)
+    }
+}
+
+/// Harm to a file, and the bytes that it concerns.
+pub(super) struct Harmed {
+    pub(super) harm: Harm,
+    path: String,
+    bytes: std::ops::Range<u64>,
+}
+
+impl Harmed {
+    /// What it costs.
+    pub(super) fn loss(&self, atlas: &Atlas) -> Loss {
+        match self.harm {
+            Harm::Unreadable { .. } => atlas.loss_unread(&self.path, self.bytes.clone()),
+            _ => atlas.loss(&self.path, self.bytes.clone()),
+        }
+    }
+}
+
+/// What a fault does to a file; `None` if it is none that does.
+pub(super) fn harm(fault: &Fault, sector: u64) -> Option<Harmed> {
+    let (path, amount) = (fault.target.clone(), fault.amount.unsigned_abs());
+    match fault.kind {
+        Kind::Rot => {
+            let (at, bits) = (amount / 8, 1 << (amount % 8));
+            Some(Harmed { harm: Harm::Rot { path: path.clone(), at, bits }, path, bytes: at..at + 1 })
+        }
+        Kind::Unreadable => {
+            let start = amount - amount % sector;
+            let harm = Harm::Unreadable { path: path.clone(), at: amount };
+            Some(Harmed { harm, path, bytes: start..start + sector })
+        }
+        _ => None,
+    }
+}
+
+/// Whether a fault of a file hits one that is so long.
+pub(super) fn holds(fault: &Fault, path: &str, len: u64) -> bool {
+    let amount = fault.amount.unsigned_abs();
+    let byte = if fault.kind == Kind::Rot { amount / 8 } else { amount };
+    path == fault.target && byte < len && is_fair(path)
 }

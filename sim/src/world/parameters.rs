@@ -2,6 +2,7 @@
 //! testing: Groce 2012). A run in which everything happens at one rate finds less than runs that differ.
 
 use crate::clock::{Drift, RIGHT};
+use crate::dice::Dice;
 use crate::disk;
 use crate::workload::keeper::Habits;
 use klamm_core::rng::Rng;
@@ -9,6 +10,9 @@ use std::collections::BTreeSet;
 
 /// One millisecond, in nanoseconds.
 pub(super) const MS: u64 = 1_000_000;
+
+/// One hour, in milliseconds: clocks are off by up to that.
+pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// The longest `retention.ms` that a topic gets.
 const LONGEST_KEPT_MS: u64 = 1_200;
@@ -59,7 +63,9 @@ pub(super) struct Parameters {
     pub(super) faults: Faults,
     /// Whether the broker's clocks are wrong.
     pub(super) drifts: bool,
-    /// What else goes wrong; drawn after everything else, so that it moves no other draw.
+    /// When a copy of the disk is made that may come back, milliseconds after faults begin.
+    pub(super) copied_ms: u64,
+    /// What else goes wrong.
     pub(super) more: More,
 }
 
@@ -103,46 +109,46 @@ pub(super) struct Faults {
 }
 
 impl Parameters {
-    pub(super) fn draw(rng: &mut Rng) -> Parameters {
-        let sector = pick(rng, &[512, 4_096]);
-        let sync_ms = pick(rng, &[1, 1, 4, 20]);
-        let write_us = pick(rng, &[0, 0, 500, 3_000]);
-        let drifts = rng.one_in(2);
+    pub(super) fn draw(dice: &Dice) -> Parameters {
+        let to = |name: &str, of: &[u64]| dice.set_to(name, of);
+        let drifts = dice.set_one_in("drifts", 0, 2);
+        let work_ms = dice.set("work ms", 0, 1_500, 3_999);
         Parameters {
-            shards: pick(rng, &[1, 2, 2, 3]),
-            reshards: rng.one_in(3),
-            topics: (0..1 + rng.below(2)).map(|_| (1 + rng.below(3) as i32, segment_bytes(rng))).collect(),
-            later_topics: pick(rng, &[0, 0, 1, 3]),
-            segment_bytes: pick(rng, &[300, 700, 2_000, 1 << 20]),
-            zero_fill: pick(rng, &[0, 0, 600, 5_000, 40_000]),
-            mark_every: pick(rng, &[500, 4_000, 50_000, 16 << 20]),
-            log_tail_bytes: pick(rng, &[0, 1_000, 256 << 10]),
-            open_files: pick(rng, &[1, 4, 512]),
+            shards: to("shards", &[1, 2, 2, 3]) as u16,
+            reshards: dice.set_one_in("reshards", 0, 3),
+            topics: topics(dice),
+            later_topics: to("later topics", &[0, 0, 1, 3]) as u32,
+            segment_bytes: to("segment bytes", &[300, 700, 2_000, 1 << 20]) as u32,
+            zero_fill: to("zero fill", &[0, 0, 600, 5_000, 40_000]),
+            mark_every: to("mark every", &[500, 4_000, 50_000, 16 << 20]),
+            log_tail_bytes: to("log tail bytes", &[0, 1_000, 256 << 10]),
+            open_files: to("open files", &[1, 4, 512]) as usize,
             disk: disk::Parameters {
-                sector,
-                write_ns: 0..=write_us * 1_000,
-                sync_ns: 100_000..=sync_ms * MS,
-                read_ns: 0..=pick(rng, &[200_000, 3 * MS]),
-                other_ns: 0..=pick(rng, &[500_000, 3 * MS]),
+                sector: to("sector", &[512, 4_096]) as usize,
+                write_ns: 0..=to("write us", &[0, 0, 500, 3_000]) * 1_000,
+                sync_ns: 100_000..=to("sync ms", &[1, 1, 4, 20]) * MS,
+                read_ns: 0..=to("read ns", &[200_000, 3 * MS]),
+                other_ns: 0..=to("other ns", &[500_000, 3 * MS]),
                 ..disk::Parameters::default()
             },
-            sync_errors: pick(rng, &[0, 0, 1_000, 10_000, 50_000]),
-            write_errors: pick(rng, &[0, 0, 1_000, 10_000]),
-            producers: 1 + rng.below(3) as u32,
-            consumers: 1 + rng.below(2) as u32,
-            owners: pick(rng, &[0, 1, 1, 2]),
-            habits: (!rng.one_in(3)).then(|| habits(rng, drifts)),
-            retention_check_ms: pick(rng, &[20, 200]),
-            think_ms: pick(rng, &[1, 10, 40]),
-            batch_records: pick(rng, &[1, 3, 20]),
-            record_bytes: pick(rng, &[8, 100, 700]),
-            latency_ms: pick(rng, &[0, 1, 4, 20]),
-            work_ms: 1_500 + rng.below(2_500),
-            faults: Faults::draw(rng),
+            sync_errors: to("sync errors", &[0, 0, 1_000, 10_000, 50_000]),
+            write_errors: to("write errors", &[0, 0, 1_000, 10_000]),
+            producers: dice.set("producers", 0, 1, 3) as u32,
+            consumers: dice.set("consumers", 0, 1, 2) as u32,
+            owners: to("owners", &[0, 1, 1, 2]) as u32,
+            habits: (!dice.set_one_in("no keeper", 0, 3)).then(|| habits(dice, drifts)),
+            retention_check_ms: to("retention check ms", &[20, 200]),
+            think_ms: to("think ms", &[1, 10, 40]),
+            batch_records: to("batch records", &[1, 3, 20]),
+            record_bytes: to("record bytes", &[8, 100, 700]),
+            latency_ms: to("latency ms", &[0, 1, 4, 20]),
+            work_ms,
+            copied_ms: dice.set("copied ms", 0, 0, work_ms - 1),
+            faults: Faults::draw(dice),
             drifts,
-            more: More::draw(rng, drifts),
-            journal_bytes: pick(rng, &[0, 10 << 10, 20 << 10, 200 << 10]),
-            journal_least: pick(rng, &[1, 1, 2]),
+            more: More::draw(dice, drifts),
+            journal_bytes: to("journal bytes", &[0, 10 << 10, 20 << 10, 200 << 10]),
+            journal_least: to("journal least", &[1, 1, 2]) as usize,
         }
     }
 
@@ -159,49 +165,52 @@ impl Parameters {
     }
 
     /// The clocks of one life: up to 10 % fast or slow, and off by up to an hour either way.
-    pub(super) fn drift(&self, rng: &mut Rng) -> Drift {
+    pub(super) fn drift(&self, dice: &Dice, life: u64) -> Drift {
         if !self.drifts {
             return Drift { offset_ns: 0, rate: RIGHT, wall_ms: 0 };
         }
+        let fate = |site: &str, right: u64, least: u64, width: u64| {
+            dice.fate(site, life, right, || least + dice.below(site, life, width))
+        };
         Drift {
-            offset_ns: rng.below(1 << 40),
-            rate: RIGHT - RIGHT / 10 + rng.below(RIGHT / 5),
-            wall_ms: rng.below(7_200_000) as i64 - 3_600_000,
+            offset_ns: fate("clock's start", 0, 0, 1 << 40),
+            rate: fate("clock's rate", RIGHT, RIGHT - RIGHT / 10, RIGHT / 5).max(1),
+            wall_ms: fate("wall clock", HOUR_MS, 0, 2 * HOUR_MS) as i64 - HOUR_MS as i64,
         }
     }
 }
 
 impl More {
-    fn draw(rng: &mut Rng, drifts: bool) -> More {
+    fn draw(dice: &Dice, drifts: bool) -> More {
+        let to = |name: &str, of: &[u64]| dice.set_to(name, of);
         More {
-            stalls: pick(rng, &[0, 0, 2_000, 20_000]),
-            stall_ms: pick(rng, &[30, 700, 2_000]),
-            room: pick(rng, &[None, None, Some(0), Some(500), Some(20_000)]),
-            harm_ms: pick(rng, &[10, 60, 300]),
-            evicts: rng.one_in(2),
-            rots: rng.one_in(2),
-            pause_ms: pick(rng, &[0, 0, 50, 4_000, 60_000]),
-            steps: drifts && rng.one_in(2),
-            hostile: pick(rng, &[0, 0, 1, 1, 2]),
+            stalls: to("stalls", &[0, 0, 2_000, 20_000]),
+            stall_ms: to("stall ms", &[30, 700, 2_000]),
+            room: (to("disks fill", &[0, 0, 1, 1, 1]) == 1).then(|| to("room", &[0, 500, 20_000])),
+            harm_ms: to("harm ms", &[10, 60, 300]),
+            evicts: dice.set_one_in("evicts", 0, 2),
+            rots: dice.set_one_in("rots", 0, 2),
+            pause_ms: to("pause ms", &[0, 0, 50, 4_000, 60_000]),
+            steps: drifts && dice.set_one_in("steps", 0, 2),
+            hostile: to("hostile", &[0, 0, 1, 1, 2]) as u32,
         }
     }
 }
 
 impl Faults {
-    fn draw(rng: &mut Rng) -> Faults {
-        let mut weight = |usual: u64| if rng.one_in(3) { 0 } else { usual };
-        let (kill, power_loss) = (weight(4), weight(4));
-        let (clean_stop, cut, hold) = (weight(1), weight(1), weight(1));
+    fn draw(dice: &Dice) -> Faults {
+        let weight = |name: &str, usual: u64| if dice.set_one_in(name, 0, 3) { 0 } else { usual };
+        let (kill, power_loss) = (weight("no kill", 4), weight("no power loss", 4));
         Faults {
             // Without a crash there is nothing to recover from.
             kill: kill + u64::from(power_loss == 0),
             power_loss,
-            clean_stop,
-            cut,
-            hold,
-            every_ms: pick(rng, &[80, 250, 600]),
-            again: pick(rng, &[2, 4, 1_000]),
-            storm: pick(rng, &[2, 6, 20]),
+            clean_stop: weight("no stop", 1),
+            cut: weight("no cut", 1),
+            hold: weight("no hold", 1),
+            every_ms: dice.set_to("every ms", &[80, 250, 600]),
+            again: dice.set_to("again", &[2, 4, 1_000]),
+            storm: dice.set_to("storm", &[2, 6, 20]),
         }
     }
 
@@ -212,29 +221,30 @@ impl Faults {
 }
 
 /// What the keeper of topics does.
-fn habits(rng: &mut Rng, drifts: bool) -> Habits {
-    let mut some = |of: &[i64]| if rng.one_in(2) { of.to_vec() } else { Vec::new() };
-    let retention_ms = some(&[-1, 50, 400, LONGEST_KEPT_MS as i64]);
-    let retention_bytes = some(&[-1, 0, 2_000, 20_000]);
-    let segment_bytes = some(&[300, 1_000, 10_000]);
+fn habits(dice: &Dice, drifts: bool) -> Habits {
+    let some = |what: &str, of: &[i64]| if dice.set_one_in(what, 0, 2) { of.to_vec() } else { Vec::new() };
     Habits {
-        pace: pick(rng, &[20, 80, 300]) * MS,
-        trims: !rng.one_in(3),
-        grows: rng.one_in(2),
-        retention_ms,
-        retention_bytes,
-        segment_bytes,
-        message_bytes: if rng.one_in(4) { vec![200, 2_000, 1 << 20] } else { Vec::new() },
+        pace: dice.set_to("keeper's pace", &[20, 80, 300]) * MS,
+        trims: !dice.set_one_in("no trims", 0, 3),
+        grows: dice.set_one_in("grows", 0, 2),
+        retention_ms: some("retention.ms", &[-1, 50, 400, LONGEST_KEPT_MS as i64]),
+        retention_bytes: some("retention.bytes", &[-1, 0, 2_000, 20_000]),
+        segment_bytes: some("segment.bytes", &[300, 1_000, 10_000]),
+        message_bytes: if dice.set_one_in("max.message.bytes", 0, 4) { vec![200, 2_000, 1 << 20] } else { Vec::new() },
         // Then it is known what time that is.
-        restamps: !drifts && rng.one_in(2),
+        restamps: !drifts && dice.set_one_in("timestamp.type", 0, 2),
         cached: BTreeSet::new(),
     }
 }
 
-/// Segments so small that rolls happen all the time.
-pub(super) fn segment_bytes(rng: &mut Rng) -> u32 {
-    let spread = pick(rng, &[1_000, 15_000]);
-    1_000 + rng.below(spread) as u32
+/// Those that exist from the start.
+fn topics(dice: &Dice) -> Vec<(i32, u32)> {
+    let topic = |n| {
+        let most = if dice.set_one_in("small segments", n, 2) { 2_000 } else { 16_000 };
+        let segment = dice.set("segment of a topic", n, 1_000, most);
+        (dice.set("partitions", n, 1, 3) as i32, segment as u32)
+    };
+    (0..dice.set("topics", 0, 1, 2)).map(topic).collect()
 }
 
 /// One of several.

@@ -6,6 +6,7 @@
 
 use super::ledger::{Ledger, Topic};
 use super::parameters::{MS, Parameters, pick};
+use super::turns::Turns;
 use crate::client::{Connection, Lost, Stamp, batch, in_time};
 use crate::clock::{EPOCH_MS, elapsed_ns};
 use crate::direct::after;
@@ -72,6 +73,7 @@ struct Flight {
 struct Producer<'a> {
     ledger: &'a Ledger,
     parameters: &'a Parameters,
+    turns: &'a mut Turns,
     rng: Rng,
     /// Its name in the history.
     name: u64,
@@ -90,20 +92,18 @@ struct Producer<'a> {
 }
 
 /// Produces until the work is over, and then until everything is answered.
-pub(super) async fn produce(ledger: Rc<Ledger>, parameters: Rc<Parameters>, seed: u64) {
-    let mut rng = Rng::new(seed);
-    while ledger.is_working() {
-        if ledger.topics(false).is_empty() {
-            pause(&mut rng, 10).await;
-            continue;
-        }
+pub(super) async fn produce(ledger: Rc<Ledger>, parameters: Rc<Parameters>, mut turns: Turns) {
+    while ledger.is_working() && ledger.topics(false).is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while let Some(mut rng) = turns.next(&ledger).await {
         let idempotent = !rng.one_in(3);
         let ended = async {
-            let connection = Connection::dial(rng.draw()).await?;
+            let connection = ledger.wire.dial(rng.draw()).await?;
             if idempotent {
-                incarnate(connection, &ledger, &parameters, &mut rng).await
+                incarnate(connection, &ledger, &parameters, &mut turns, &mut rng).await
             } else {
-                plainly(connection, &ledger, &parameters, &mut rng).await
+                plainly(connection, &ledger, &parameters, &mut turns, &mut rng).await
             }
         };
         if let Err(lost) = ended.await {
@@ -123,10 +123,11 @@ async fn plainly(
     mut connection: Connection,
     ledger: &Ledger,
     parameters: &Parameters,
+    turns: &mut Turns,
     rng: &mut Rng,
 ) -> Result<(), Lost> {
     let acks = pick(rng, &[-1, -1, 1, 0]);
-    let mut producer = Producer::new(ledger, parameters, rng, None, acks);
+    let mut producer = Producer::new(ledger, parameters, turns, rng, (None, acks));
     producer.serve(&mut connection).await
 }
 
@@ -135,6 +136,7 @@ async fn incarnate(
     mut connection: Connection,
     ledger: &Ledger,
     parameters: &Parameters,
+    turns: &mut Turns,
     rng: &mut Rng,
 ) -> Result<(), Lost> {
     let version = rng.below(6) as i16;
@@ -146,7 +148,7 @@ async fn incarnate(
     };
     ledger.count("producer ids", 1);
     let acks = pick(rng, &[-1, -1, -1, 1]);
-    let mut producer = Producer::new(ledger, parameters, rng, Some(id), acks);
+    let mut producer = Producer::new(ledger, parameters, turns, rng, (Some(id), acks));
     loop {
         match producer.serve(&mut connection).await {
             Ok(()) => return Ok(()),
@@ -158,7 +160,7 @@ async fn incarnate(
                 return Ok(());
             }
             pause(rng, producer.patience_ms.min(60)).await;
-            match Connection::dial(rng.draw()).await {
+            match ledger.wire.dial(rng.draw()).await {
                 Ok(connection) => break connection,
                 Err(lost) => ledger.lost(&lost),
             }
@@ -167,7 +169,13 @@ async fn incarnate(
 }
 
 impl<'a> Producer<'a> {
-    fn new(ledger: &'a Ledger, parameters: &'a Parameters, rng: &mut Rng, id: Option<i64>, acks: i16) -> Self {
+    fn new(
+        ledger: &'a Ledger,
+        parameters: &'a Parameters,
+        turns: &'a mut Turns,
+        rng: &mut Rng,
+        (id, acks): (Option<i64>, i16),
+    ) -> Self {
         let mut rng = Rng::new(rng.draw());
         let mut lanes = Vec::new();
         let topics = ledger.topics(false);
@@ -196,6 +204,7 @@ impl<'a> Producer<'a> {
         Producer {
             ledger,
             parameters,
+            turns,
             name: ledger.number(),
             id,
             acks,
@@ -267,7 +276,7 @@ impl<'a> Producer<'a> {
 
     /// What leaves next: for some partitions, the oldest batch that is not in flight, or a new one.
     fn request(&mut self) -> Option<(Request, Vec<(usize, i32)>)> {
-        let fresh = self.ledger.is_working() && elapsed_ns() >= self.thinks_until;
+        let fresh = self.takes_turn();
         let mut parts = Vec::new();
         let mut topic_data: Vec<TopicProduceData> = Vec::new();
         for index in 0..self.lanes.len() {
@@ -296,6 +305,25 @@ impl<'a> Producer<'a> {
         }
         let (acks, timeout_ms) = (self.acks, self.timeout_ms);
         Some((ProduceRequest { acks, timeout_ms, topic_data, ..ProduceRequest::default() }.into(), parts))
+    }
+
+    /// Whether new batches may be made now: that is a turn.
+    fn takes_turn(&mut self) -> bool {
+        let idempotent = self.id.is_some();
+        let thinks = !self.ledger.is_working() || elapsed_ns() < self.thinks_until;
+        if thinks || !self.lanes.iter_mut().any(|lane| !lane.rests() && lane.has_room(idempotent)) {
+            return false;
+        }
+        match self.turns.take() {
+            Ok(rng) => {
+                self.rng = rng;
+                true
+            }
+            Err(at) => {
+                self.thinks_until = at;
+                false
+            }
+        }
     }
 
     /// Whether a lane has a batch that is not in flight; perhaps makes one.

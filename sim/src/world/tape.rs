@@ -3,6 +3,7 @@
 
 use super::broker::Site;
 use super::{World, conclude};
+use crate::dice::Dice;
 use crate::disk::Counts;
 use crate::panics;
 use crate::report::Report;
@@ -70,7 +71,7 @@ impl Site {
 #[must_use]
 pub fn taped(seed: u64) -> (Report, Vec<Taped>) {
     let watch = panics::watch();
-    let world = ManuallyDrop::new(World::new(seed, false, watch));
+    let world = ManuallyDrop::new(World::new(&Dice::blank(seed), seed, false, watch));
     let site = world.site.clone();
     site.tape.replace(Some(Tape::default()));
     let report = conclude(world, false);

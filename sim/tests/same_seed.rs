@@ -1,6 +1,9 @@
 //! A run is a function of its seed, whatever process it is in: no clock, no address, no hash order, no thread of this
 //! machine gets into it.
 
+use klamm_sim::decisions::{Decisions, File};
+use klamm_sim::report::Report;
+use std::fs;
 use std::process::{Command, Output};
 
 fn klamm_sim(arguments: &[&str]) -> Output {
@@ -29,4 +32,34 @@ fn exit_codes_tell() {
     let unknown = klamm_sim(&["mutants", "no-such-bug"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no-such-bug.patch"), "{unknown:?}");
+}
+
+/// What a run of either engine decided, as a file.
+fn recorded(engine: &str, seed: u64, record: fn(u64) -> (Report, Decisions)) -> String {
+    let (report, decisions) = record(seed);
+    let mut file = File::new(engine, seed, decisions);
+    file.digest = format!("{:016x}", report.digest);
+    let path = format!("{}/{engine}-{seed}.json", env!("CARGO_TARGET_TMPDIR"));
+    fs::write(&path, file.text()).expect("a folder for tests");
+    path
+}
+
+#[test]
+fn a_file_of_decisions_is_the_run_in_another_process_too() {
+    for path in [recorded("world", 5, klamm_sim::world::record), recorded("direct", 5, klamm_sim::direct::record)] {
+        let output = klamm_sim(&["replay", &path]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{path}: {said}");
+        assert!(said.starts_with("clean") && said.contains(&format!("replay {path}")), "{path}: {said}");
+        // It says so where the digest is another one.
+        assert!(!said.contains("recorded at commit"), "{path}: {said}");
+        let shrunk = klamm_sim(&["shrink", &path]);
+        assert_eq!(shrunk.status.code(), Some(2), "what does not fail cannot be shrunk: {shrunk:?}");
+    }
+    let strange = format!("{}/strange.json", env!("CARGO_TARGET_TMPDIR"));
+    let text = fs::read_to_string(recorded("world", 6, klamm_sim::world::record)).unwrap();
+    fs::write(&strange, text.replace("\"engine\": \"world\"", "\"engine\": \"worlds\"")).unwrap();
+    let output = klamm_sim(&["replay", &strange]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no engine \"worlds\""), "{output:?}");
 }

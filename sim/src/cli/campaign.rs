@@ -2,7 +2,7 @@
 //! changes no seed of another.
 
 use super::{DIFFERENT, EngineName};
-use crate::report::{Engine, Report};
+use crate::report::{self, Engine, Report};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr};
@@ -45,6 +45,7 @@ struct Tally {
     seeds: u64,
     simulated_ns: u64,
     counters: BTreeMap<&'static str, u64>,
+    faults: BTreeMap<&'static str, report::Tally>,
     /// Exit codes of the runs that failed.
     failures: Vec<u8>,
     /// What the first failure broke.
@@ -120,6 +121,9 @@ impl Tally {
         for (name, n) in &report.counters {
             *self.counters.entry(name).or_default() += n;
         }
+        for (name, tally) in &report.faults {
+            self.faults.entry(name).or_default().add(*tally);
+        }
         let code = if again.is_some() { DIFFERENT } else { report.exit_code() };
         if code == 0 {
             return false;
@@ -130,7 +134,7 @@ impl Tally {
         println!("{report}\n");
         self.failures.push(code);
         self.first = self.first.or(report.property());
-        if self.to_shrink.is_none() && report.engine == Engine::Direct && report.property().is_some() {
+        if self.to_shrink.is_none() && report.property().is_some() {
             self.to_shrink = Some(report.clone());
         }
         true
@@ -140,6 +144,12 @@ impl Tally {
         let width = self.counters.keys().map(|name| name.len()).max().unwrap_or_default();
         for (name, n) in &self.counters {
             println!("{name:<width$}  {n:>12}");
+        }
+        if !self.faults.is_empty() {
+            println!("{:<24}{:>12}{:>12}{:>12}{:>12}", "\nfaults", "drawn", "applied", "refused", "effective");
+        }
+        for (name, report::Tally { drawn, applied, refused, effective }) in &self.faults {
+            println!("{name:<23}{drawn:>12}{applied:>12}{refused:>12}{effective:>12}");
         }
         let (simulated, real) = (self.simulated_ns as f64 / 1e9, started.elapsed().as_secs_f64());
         let acks = self.counters.get("acks").copied().unwrap_or_default() as f64 / simulated.max(1e-9);

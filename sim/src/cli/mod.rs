@@ -11,6 +11,7 @@ mod replay;
 mod run;
 mod screen;
 
+use crate::decisions::Decisions;
 use crate::report::{Engine, Report};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::process::ExitCode;
@@ -62,14 +63,45 @@ impl EngineName {
             EngineName::Direct => crate::direct::run(seed, trace),
         }
     }
-}
 
-impl EngineName {
+    /// Runs a seed, and keeps what was decided.
+    fn record(self, seed: u64) -> (Report, Decisions) {
+        match self {
+            EngineName::World => crate::world::record(seed),
+            EngineName::Direct => crate::direct::record(seed),
+        }
+    }
+
+    /// Runs what was decided; tells what of it was asked for, and how much was not, of how much.
+    fn replay(self, seed: u64, decisions: &Decisions, trace: bool) -> (Report, Decisions, (usize, usize)) {
+        match self {
+            EngineName::World => crate::world::replay(seed, decisions, trace),
+            EngineName::Direct => crate::direct::replay(seed, decisions, trace),
+        }
+    }
+
+    /// Runs of a failure that are tried to make it smaller, where nobody said how many.
+    fn patience(self) -> u64 {
+        match self {
+            EngineName::World => 400,
+            EngineName::Direct => 1_500,
+        }
+    }
+
     /// What a large campaign must reach.
     fn sometimes(self) -> &'static [&'static str] {
         match self {
             EngineName::World => crate::world::SOMETIMES,
             EngineName::Direct => crate::direct::SOMETIMES,
+        }
+    }
+}
+
+impl From<Engine> for EngineName {
+    fn from(engine: Engine) -> EngineName {
+        match engine {
+            Engine::World => EngineName::World,
+            Engine::Direct => EngineName::Direct,
         }
     }
 }

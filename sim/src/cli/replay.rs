@@ -6,10 +6,11 @@ use std::io::{self, IsTerminal, Write, stderr};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use clap::ValueEnum;
+
 use super::screen;
-use super::{DIFFERENT, USAGE};
+use super::{DIFFERENT, EngineName, USAGE};
 use crate::decisions::{Decisions, File};
-use crate::direct;
 use crate::report::Report;
 use crate::shrink;
 
@@ -31,15 +32,12 @@ pub(super) struct Shrink {
     runs: u64,
 }
 
-/// Runs of a failure that are tried to make it smaller, where nobody said how many.
-const RUNS: u64 = 1_500;
-
-fn read(path: &Path) -> Result<File, String> {
+fn read(path: &Path) -> Result<(EngineName, File), String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
     let file = File::parse(&text)?;
-    match file.engine.as_str() {
-        "direct" => Ok(file),
-        other => Err(format!("engine {other:?} does not replay decisions: run its seed {}", file.seed)),
+    match EngineName::from_str(&file.engine, false) {
+        Ok(engine) => Ok((engine, file)),
+        Err(_) => Err(format!("there is no engine {:?}", file.engine)),
     }
 }
 
@@ -49,12 +47,12 @@ fn refused(path: &Path, why: &str) -> u8 {
 }
 
 pub(super) fn replay(args: &Replay) -> u8 {
-    let file = match read(&args.file) {
-        Ok(file) => file,
+    let (engine, file) = match read(&args.file) {
+        Ok(read) => read,
         Err(why) => return refused(&args.file, &why),
     };
-    let (report, _, (unused, of)) = direct::replay(file.seed, &file.decisions, args.trace);
-    let (again, _, _) = direct::replay(file.seed, &file.decisions, false);
+    let (report, _, (unused, of)) = engine.replay(file.seed, &file.decisions, args.trace);
+    let (again, _, _) = engine.replay(file.seed, &file.decisions, false);
     // A reader that has seen enough (`| head`) ends the printing, not the verdict.
     let _ = print(&report, &args.file);
     if unused > 0 {
@@ -82,32 +80,34 @@ fn print(report: &Report, file: &Path) -> io::Result<()> {
 }
 
 pub(super) fn shrink(args: &Shrink) -> u8 {
-    let file = match read(&args.file) {
-        Ok(file) => file,
+    let (engine, file) = match read(&args.file) {
+        Ok(read) => read,
         Err(why) => return refused(&args.file, &why),
     };
     let name = args.file.file_stem().map_or_else(|| "shrunk".into(), |stem| stem.to_string_lossy().into_owned());
-    let (report, _, _) = direct::replay(file.seed, &file.decisions, false);
+    let (report, _, _) = engine.replay(file.seed, &file.decisions, false);
     if report.property().is_none() {
         println!("{report}");
         return refused(&args.file, "it does not fail, so there is nothing to shrink");
     }
-    smaller(&name, file, &report, args.runs)
+    smaller(&name, (engine, file), &report, args.runs)
 }
 
-/// Says on one screen what a failed run of `direct` comes down to, and leaves its decisions and its trace in files.
+/// Says on one screen what a failed run comes down to, and leaves its decisions and its trace in files.
 /// Gives the exit code.
 pub(super) fn fail(report: &Report) -> u8 {
-    let (again, decisions) = direct::record(report.seed);
+    let engine = EngineName::from(report.engine);
+    let (again, decisions) = engine.record(report.seed);
     if again.digest != report.digest {
         println!("DIFFERENT  digest {:016x}, and {:016x} the second time\n{report}", report.digest, again.digest);
         return DIFFERENT;
     }
-    let name = format!("direct-{}", report.seed);
-    smaller(&name, File::new("direct", report.seed, decisions), report, RUNS)
+    let name = format!("{}-{}", report.engine, report.seed);
+    let file = File::new(&report.engine.to_string(), report.seed, decisions);
+    smaller(&name, (engine, file), report, engine.patience())
 }
 
-fn smaller(name: &str, mut file: File, report: &Report, runs: u64) -> u8 {
+fn smaller(name: &str, (engine, mut file): (EngineName, File), report: &Report, runs: u64) -> u8 {
     let started = Instant::now();
     let property = report.property().expect("a run that failed");
     let watched = stderr().is_terminal();
@@ -119,7 +119,7 @@ fn smaller(name: &str, mut file: File, report: &Report, runs: u64) -> u8 {
             // A terminal that takes nothing has nobody watching.
             let _ = stderr().flush();
         }
-        let (report, used, _) = direct::replay(file.seed, decisions, false);
+        let (report, used, _) = engine.replay(file.seed, decisions, false);
         (report.property().map(str::to_owned), used)
     };
     let shrunk = shrink::shrink(&file.decisions, property, runs, &mut run);
@@ -131,8 +131,8 @@ fn smaller(name: &str, mut file: File, report: &Report, runs: u64) -> u8 {
         return DIFFERENT;
     };
     file.decisions = shrunk.decisions;
-    let (smaller, _, _) = direct::replay(file.seed, &file.decisions, true);
-    let (again, _, _) = direct::replay(file.seed, &file.decisions, false);
+    let (smaller, _, _) = engine.replay(file.seed, &file.decisions, true);
+    let (again, _, _) = engine.replay(file.seed, &file.decisions, false);
     screen::entitle(&mut file, &smaller);
     match screen::write(name, &file, &smaller.trace) {
         Ok(files) => screen::print(&smaller, &file, &files, started.elapsed(), again.digest == smaller.digest),

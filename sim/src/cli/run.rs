@@ -21,7 +21,7 @@ pub(super) fn run(args: &Args) -> u8 {
     let report = args.engine.run(args.seed, args.trace);
     // A reader that has seen enough (`| head`) ends the printing, not the verdict.
     let _ = print(&report);
-    if matches!(args.engine, EngineName::Direct) && report.property().is_some() {
+    if report.property().is_some() {
         println!();
         return super::replay::fail(&report);
     }

@@ -1,17 +1,20 @@
 //! A scripted life is recorded; power is lost after every prefix of its disk operations, in several ways each; and once
 //! more in the middle of the recovery from that. What is acknowledged stays, what is shown was asked for, and what the
-//! first recovery reported the second one does not take back.
+//! first recovery reported the second one does not take back. The model disk of the engine `direct` goes through all of
+//! it, too, but for truncations, which one broker alone never asks for: what is found it could have left.
 
 use super::model::{End, Model};
 use super::world::{Store, device, journaled, live, small};
 use bytes::Bytes;
 use klamm::disk::logs::Options;
 use klamm::host::Disk;
-use klamm_core::effect::Input;
-use klamm_core::ids::{LeaderEpoch, LogId, Offset, Uuid};
+use klamm_core::effect::{Effect, Input};
+use klamm_core::ids::{Instant, LeaderEpoch, LogId, Now, Offset, ShardIndex, Timestamp, Uuid};
 use klamm_core::log::{Ballot, Found};
 use klamm_core::rng::Rng;
+use klamm_sim::direct::follow;
 use klamm_sim::disk::{Crash, Device, Parameters, Recording, SimDisk};
+use klamm_sim::world::Taped;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,6 +29,8 @@ struct Tape {
     asked: Vec<Vec<usize>>,
     /// For each log, when each change ended.
     ended: BTreeMap<LogId, Vec<usize>>,
+    /// All of that, in order.
+    steps: Vec<(usize, Taped)>,
     options: fn() -> Options,
 }
 
@@ -34,6 +39,13 @@ struct Scribe {
     device: Device,
     models: Vec<Model>,
     asked: Vec<Vec<usize>>,
+    steps: Rc<RefCell<Vec<(usize, Taped)>>>,
+}
+
+/// A shard was told something, or wanted something.
+fn step(input: Input, effects: Vec<Effect>) -> Taped {
+    let now = Now { monotonic: Instant(0), wall: Timestamp(0) };
+    Taped::Step { shard: ShardIndex(0), now, input, effects }
 }
 
 impl Scribe {
@@ -44,10 +56,12 @@ impl Scribe {
         self.models.len() - 1
     }
 
-    fn ask(&mut self, store: &Store<impl Disk>, log: usize, f: impl FnOnce(&mut Model) -> klamm_core::effect::Effect) {
+    fn ask(&mut self, store: &Store<impl Disk>, log: usize, f: impl FnOnce(&mut Model) -> Effect) {
         let calls = self.device.disk().recording().unwrap().len();
         self.asked[log].push(calls);
-        store.logs.change(f(&mut self.models[log]));
+        let effect = f(&mut self.models[log]);
+        self.steps.borrow_mut().push((calls, step(Input::Tick, vec![effect.clone()])));
+        store.logs.change(effect);
     }
 }
 
@@ -59,11 +73,13 @@ fn record(
     let sector = if seed.is_multiple_of(2) { 512 } else { 4096 };
     let device = device(SimDisk::recorded(seed, Parameters { sector, ..Parameters::default() }));
     let ended: Rc<RefCell<BTreeMap<LogId, Vec<usize>>>> = Rc::default();
-    let mut scribe = Scribe { device: device.clone(), models: Vec::new(), asked: Vec::new() };
+    let steps: Rc<RefCell<Vec<(usize, Taped)>>> = Rc::default();
+    let mut scribe = Scribe { device: device.clone(), models: Vec::new(), asked: Vec::new(), steps: steps.clone() };
     live(&device, None, async |disk| {
-        let (device, ended) = (device.clone(), ended.clone());
+        let (device, ended, steps) = (device.clone(), ended.clone(), steps.clone());
         let told = move |input: &Input| {
             let calls = device.disk().recording().unwrap().len();
+            steps.borrow_mut().push((calls, step(input.clone(), Vec::new())));
             match input {
                 Input::Done { log, seq } => {
                     ended.borrow_mut().entry(*log).or_default().resize(seq.0 as usize + 1, calls);
@@ -78,7 +94,8 @@ fn record(
         }
     });
     let recording = device.disk().recording().unwrap().clone();
-    Tape { recording, models: scribe.models, asked: scribe.asked, ended: ended.take(), options }
+    let (ended, steps) = (ended.take(), steps.take());
+    Tape { recording, models: scribe.models, asked: scribe.asked, ended, steps, options }
 }
 
 type Seen = Vec<Option<(Found, Bytes)>>;
@@ -114,6 +131,29 @@ impl Tape {
             model.find(found.as_ref(), done, most, end, &format!("{end:?} after {calls} calls, {what}"))
         };
         seen.iter().enumerate().map(judge).collect()
+    }
+
+    /// The model disk of `direct` could have left this, too.
+    fn is_followed(&self, calls: usize, seen: &Seen, end: End, what: &str) {
+        let truncates = |taped: &Taped| match taped {
+            Taped::Step { effects, .. } => effects.iter().any(|e| matches!(e, Effect::Truncate { .. })),
+            Taped::Begins(_) | Taped::Crash { .. } => false,
+        };
+        let asks = |taped: &Taped| matches!(taped, Taped::Step { effects, .. } if !effects.is_empty());
+        let happened = self.steps.iter().filter(|(at, taped)| *at < calls || (*at == calls && !asks(taped)));
+        let mut tape: Vec<Taped> = happened.map(|(_, taped)| taped.clone()).collect();
+        if tape.iter().any(truncates) {
+            return;
+        }
+        tape.push(Taped::Crash { power: end == End::PowerLoss });
+        for (model, found) in self.models.iter().zip(seen) {
+            if let Some((found, _)) = found {
+                let (log, name, found) = (model.log, model.name.clone(), Ok(Box::new(found.clone())));
+                tape.push(step(Input::Recovered { log, name, found }, Vec::new()));
+            }
+        }
+        tape.push(step(Input::Started, Vec::new()));
+        follow(&tape).unwrap_or_else(|why| panic!("{end:?} after {calls} calls, {what}: {why}"));
     }
 
     /// Appends to what there is, and loses power once more.
@@ -191,6 +231,7 @@ impl Tape {
                 let disk = device(dead.clone());
                 let seen = self.recover(&disk, None).unwrap();
                 let at = self.judge(calls, &seen, end, &format!("seed {seed}"));
+                self.is_followed(calls, &seen, end, &format!("seed {seed}"));
                 self.is_durable(&disk, &seen, seed, &format!("{end:?} after {calls} calls, seed {seed}"));
                 if way == 0 {
                     self.go_on(&disk, &at, &seen, seed);

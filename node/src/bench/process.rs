@@ -6,6 +6,7 @@ use std::ops::Sub;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -146,20 +147,19 @@ fn address_in(line: &str) -> Option<SocketAddr> {
     after.split_whitespace().find_map(|word| word.trim_matches(',').parse().ok())
 }
 
-/// Starts a process on core 0.
+/// Starts a process on core 0; this thread goes on on core 1, where there is one.
 fn pinned(mut command: Command) -> io::Result<Child> {
     pin(0)?;
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-    pin(1)?;
+    if let Err(Errno::INVAL) = pin(1) {
+        tracing::warn!("one core for server and load: what is measured is both");
+    }
     child
 }
 
-/// Pins this thread, and what it starts, to a core, where there are two.
-fn pin(core: usize) -> io::Result<()> {
-    if std::thread::available_parallelism()?.get() < 2 && core > 0 {
-        return Ok(());
-    }
+/// Pins this thread, and what it starts, to a core.
+fn pin(core: usize) -> Result<(), Errno> {
     let mut set = CpuSet::new();
     set.set(core);
-    Ok(sched_setaffinity(None, &set)?)
+    sched_setaffinity(None, &set)
 }

@@ -6,6 +6,7 @@ mod bytes;
 mod crash;
 mod damage;
 mod faults;
+mod groups;
 mod journal;
 mod model;
 mod play;

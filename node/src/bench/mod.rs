@@ -22,6 +22,9 @@ use load::Load;
 use process::Server;
 use report::{Figure, Round, Sample};
 
+/// The load runs for so long before it is measured: files are made, caches filled, code compiled (of Kafka).
+const WARM_UP: Duration = Duration::from_millis(500);
+
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -152,6 +155,7 @@ fn measure(plan: &Plan, server: &Server, options: &Options, broker: bool) -> io:
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let prepared = load::prepare(&plan.load, server.address(), broker).await?;
+        load::run(&prepared, WARM_UP).await?;
         let before = server.cpu_seconds()?;
         let sent_before = server.sent_bytes()?;
         let done = load::run(&prepared, options.round).await?;

@@ -23,7 +23,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 /// Bytes written as one group, unless a single batch is larger. Recovery relies on it.
 pub(super) const GROUP_BYTES: u64 = 4 << 20;
@@ -40,6 +40,13 @@ const GROUPS_AHEAD: u64 = 32;
 const MOST_FILLED: u64 = 256 << 10;
 /// So many groups in a row must have been synced since one was not, before a log counts as one whose groups all are.
 pub(super) const STREAK: u32 = 16;
+/// Whoever was answered comes again, but not all at once. A sync that began with the first of them would leave the
+/// others for one more; so, of the batches that a sync covered and those that waited meanwhile, this share is waited
+/// for. From then on one part is under way to the device while the other is served.
+pub(super) const ENOUGH: usize = 4;
+/// So often all that is at hand is served without another batch before no more is waited for: what one look brings is
+/// appended in the next.
+const LOOKS: u32 = 2;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A change of a log that was not begun.
@@ -200,6 +207,7 @@ impl<D: Disk> Logs<D> {
             if self.joins_others(&log) {
                 return self.gather(log);
             }
+            self.until_enough(&log).await;
             if self.launch(&log) {
                 continue;
             }
@@ -227,8 +235,19 @@ impl<D: Disk> Logs<D> {
     }
 
     fn land_one(&self, log: &LogRef<D::File>) {
-        if self.end_flight(log) && !self.joins_others(log) {
+        if self.end_flight(log) && !self.joins_others(log) && log.borrow().has_enough() {
             self.launch(log);
+        }
+    }
+
+    /// Lets more arrive until the log's next group is worth a sync, as long as more do.
+    async fn until_enough(&self, log: &LogRef<D::File>) {
+        if log.borrow().has_enough() {
+            return;
+        }
+        let enough = log.borrow().enough;
+        if !more(enough, || log.borrow().queue.len()).await {
+            log.borrow_mut().enough = 0;
         }
     }
 
@@ -360,10 +379,13 @@ impl<D: Disk> Logs<D> {
         let error = match result {
             Ok(()) => {
                 let synced = group.iter().any(|a| a.sync);
+                let mut it = log.borrow_mut();
                 if synced {
                     self.count_group(group.len());
+                    it.enough = (group.len() + it.queue.len()) / ENOUGH;
                 }
-                log.borrow_mut().land(&paid, &group, synced);
+                it.land(&paid, &group, synced);
+                drop(it);
                 self.evict_tails(log);
                 let id = log.borrow().id;
                 return group.last().map_or((), |last| self.done(id, last.seq));
@@ -618,6 +640,12 @@ impl<F> Log<F> {
         fits && matches!(self.queue.front(), Some(Change::Append(first)) if first.header.base_offset == self.durable)
     }
 
+    /// Whether the group at the head of the queue need not wait for more of it.
+    fn has_enough(&self) -> bool {
+        let synced = matches!(self.queue.front(), Some(Change::Append(first)) if first.sync);
+        !synced || self.queue.len() >= self.enough
+    }
+
     /// Whether it is time to pay.
     fn owes_much(&self) -> bool {
         self.owed.bytes >= OWED && self.dead.is_none()
@@ -643,6 +671,18 @@ impl<F> Log<F> {
             Kind::Index => false,
         }
     }
+}
+
+/// Waits until there are enough, as long as more arrive: for what is at hand, never for a time. Whether there are.
+pub(super) async fn more(enough: usize, waiting: impl Fn() -> usize) -> bool {
+    let (mut had, mut looks) = (waiting(), 0);
+    while had < enough && looks < LOOKS {
+        yield_now().await;
+        let has = waiting();
+        looks = if has > had { 0 } else { looks + 1 };
+        had = has;
+    }
+    had >= enough
 }
 
 pub(super) fn bytes_of(group: &[Append]) -> u64 {

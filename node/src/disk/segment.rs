@@ -175,6 +175,8 @@ pub(super) struct Log<F> {
     pub(super) unmarked: u64,
     /// Groups synced in a row; of a log that had no other, beyond all bounds.
     pub(super) streak: u32,
+    /// So many batches are worth a sync of its own while more of them arrive.
+    pub(super) enough: usize,
     /// As on the disk.
     pub(super) marks: Marks,
     /// Whether there is something for a clean close to do.
@@ -210,6 +212,7 @@ impl<F> Log<F> {
             owed: Owed::default(),
             unmarked: 0,
             streak: u32::MAX,
+            enough: 0,
             marks: Marks::default(),
             touched: false,
             tail: Tail::default(),

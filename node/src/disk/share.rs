@@ -9,7 +9,7 @@
 //! Whoever has appended waits here for the end of the turn: more may come for the same sync.
 
 use super::at;
-use super::commit::{Append, Change, Head, OWED};
+use super::commit::{Append, Change, ENOUGH, Head, OWED, more};
 use super::journal::{self, Journal, Part, Place, Volume, Volumes};
 use super::logs::Logs;
 use super::names::{self, UNFINISHED};
@@ -27,6 +27,8 @@ use tokio::task::{spawn_local, yield_now};
 
 /// Larger groups are written once, to their own segment, and not twice.
 const MOST_SHARED: u64 = 64 << 10;
+/// So many records take what there is, however few logs, after one with enough of them.
+const SHARING: u32 = 16;
 /// Logs that are settled at once when a volume is used up: each takes no group meanwhile.
 const SETTLED_AT_ONCE: usize = 8;
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
@@ -39,12 +41,16 @@ pub(super) struct Commits<F> {
     /// There is a task.
     running: bool,
     flight: Option<Shared<F>>,
+    /// So many batches are worth a record while more of them arrive.
+    enough: usize,
+    /// So many records more take what there is.
+    sharing: u32,
     pub(super) journal: Journal<F>,
 }
 
 impl<F> Default for Commits<F> {
     fn default() -> Commits<F> {
-        Commits { ready: Vec::new(), running: false, flight: None, journal: Journal::Absent }
+        Commits { ready: Vec::new(), running: false, flight: None, enough: 0, sharing: 0, journal: Journal::Absent }
     }
 }
 
@@ -82,7 +88,7 @@ impl<D: Disk> Logs<D> {
         let commits = self.commits().borrow();
         let (Journal::Open(volumes), it) = (&commits.journal, log.borrow()) else { return false };
         let Some(head) = it.head().filter(|_| it.may_share(self.most_shared())) else { return false };
-        let enough = !commits.ready.is_empty() || self.options().journal_least <= 1;
+        let enough = !commits.ready.is_empty() || commits.sharing > 0 || self.options().journal_least <= 1;
         // Without room it would come back at once.
         let room = || journal::size(1, head.batches, head.bytes) <= volumes.room();
         (commits.flight.is_some() || enough) && room()
@@ -98,6 +104,9 @@ impl<D: Disk> Logs<D> {
             let landed = poll_fn(|cx| self.commits().borrow_mut().poll_flight(cx)).await;
             if let Some((groups, result)) = landed {
                 self.shared(groups, result);
+            }
+            if self.waiting() > 0 && !more(self.enough(), || self.waiting()).await {
+                self.no_more();
             }
             self.begin_groups();
             let mut commits = self.commits().borrow_mut();
@@ -118,8 +127,28 @@ impl<D: Disk> Logs<D> {
         };
         if let Some((groups, result)) = landed {
             self.shared(groups, result);
-            self.begin_groups();
+            if self.waiting() >= self.enough() {
+                self.begin_groups();
+            }
         }
+    }
+
+    /// Batches of the logs that are ready.
+    fn waiting(&self) -> usize {
+        self.commits().borrow().ready.iter().map(|log| log.borrow().queue.len()).sum()
+    }
+
+    /// How many of them are worth a sync.
+    fn enough(&self) -> usize {
+        let commits = self.commits().borrow();
+        commits.ready.iter().map(|log| log.borrow().enough).chain([commits.enough]).max().unwrap_or_default()
+    }
+
+    /// Not as many as before come any more.
+    fn no_more(&self) {
+        let mut commits = self.commits().borrow_mut();
+        commits.enough = 0;
+        commits.ready.iter().for_each(|log| log.borrow_mut().enough = 0);
     }
 
     /// Begins the groups that are ready: those that can in one record, if they are enough, the others on their own.
@@ -128,6 +157,11 @@ impl<D: Disk> Logs<D> {
         let most = self.most_shared();
         let (mut sharing, alone): (Vec<_>, Vec<_>) = ready.into_iter().partition(|log| log.borrow().may_share(most));
         if sharing.len() >= self.options().journal_least {
+            self.commits().borrow_mut().sharing = SHARING;
+        }
+        let left = self.commits().borrow().sharing;
+        if left > 0 && !sharing.is_empty() {
+            self.commits().borrow_mut().sharing = left - 1;
             sharing = self.commit_shared(sharing);
         }
         for log in alone.into_iter().chain(sharing) {
@@ -177,9 +211,10 @@ impl<D: Disk> Logs<D> {
 
     /// A record's write has ended: its groups with it.
     fn shared(&self, groups: Vec<(LogRef<D::File>, Vec<Append>)>, result: io::Result<()>) {
+        let batches = groups.iter().map(|(_, group)| group.len()).sum();
         let error = result.err().map(|error| format!("the shard's journal: {error}"));
         match &error {
-            None => self.count_group(groups.iter().map(|(_, group)| group.len()).sum()),
+            None => self.count_group(batches),
             Some(error) => {
                 tracing::error!(error, "the journal takes no more groups");
                 self.commits().borrow_mut().journal = Journal::Over;
@@ -195,6 +230,8 @@ impl<D: Disk> Logs<D> {
             }
             self.go_on(log);
         }
+        let enough = (batches + self.waiting()) / ENOUGH;
+        self.commits().borrow_mut().enough = enough;
     }
 
     /// A group is durable: ended, and owed to its segment.

@@ -97,6 +97,9 @@ impl Uring {
     fn start(&self, work: Work) -> Completion<File> {
         let (done, receiver) = oneshot::channel();
         self.0.ring.borrow_mut().start(Flight { work, done });
+        // The kernel's worker may have to share this core: it is to give the device something to do first, and not
+        // only once this thread has nothing to do any more.
+        rustix::thread::sched_yield();
         Completion::Later(receiver)
     }
 }

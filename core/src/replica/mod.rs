@@ -11,6 +11,7 @@ pub use read::{Reading, refused};
 pub use retention::Retention;
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::effect::Effect;
@@ -204,6 +205,11 @@ impl Replica {
         self.leading = None;
         self.followers.clear();
         self.abandon()
+    }
+
+    /// The log is not what the metadata knows: offline for this life, its files untouched.
+    pub fn refuse(&mut self, reason: String) {
+        self.log = Log::refused(self.log.id(), reason);
     }
 
     /// Every wait on this replica, taken out.

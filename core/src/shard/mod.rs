@@ -323,7 +323,14 @@ impl Shard {
             waits = replica.resign();
         } else if replica.log().offline().is_none() && replica.leading().is_none_or(|e| e < partition.leader_epoch) {
             waits = replica.resign();
-            replica.lead(partition.leader_epoch, partition.isr.iter().copied().filter(|b| *b != me));
+            match replica.log().state().last_epoch() {
+                later if later > partition.leader_epoch => {
+                    let reason = place::from_later(name, log, later, partition.leader_epoch);
+                    step.out.push(Effect::Alarm { log, reason: reason.clone() });
+                    replica.refuse(reason);
+                }
+                _ => replica.lead(partition.leader_epoch, partition.isr.iter().copied().filter(|b| *b != me)),
+            }
         }
         self.wake_all(waits, step);
         if leads {

@@ -7,13 +7,14 @@
 
 use alloc::collections::BTreeSet;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::control::Asker;
 use super::{Shard, Step};
 use crate::controller::Command;
 use crate::effect::{Call, Effect};
-use crate::ids::{LogId, ShardIndex};
+use crate::ids::{LeaderEpoch, LogId, ShardIndex};
 use crate::log::Log;
 use crate::replica::Replica;
 
@@ -88,4 +89,13 @@ impl Shard {
             assert!(before.is_none(), "{log} is removed and set aside");
         }
     }
+}
+
+/// Why a log cannot be led at an epoch: no checksum covers a batch's leader epoch, and the metadata may be an old copy.
+pub(super) fn from_later(name: &str, log: LogId, has: LeaderEpoch, leads: LeaderEpoch) -> String {
+    let index = log.partition;
+    format!(
+        "{name}-{index} has batches of leader epoch {has}, and the metadata says that epoch {leads} begins: \
+         one of them is damaged, or an old copy; put it right and restart, or delete the topic"
+    )
 }

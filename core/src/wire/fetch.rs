@@ -170,6 +170,17 @@ impl Message for FetchRequest {
 
 impl Message for FetchResponse {}
 
+impl FetchResponse {
+    /// The bytes of a range cannot be had: its partition is answered with an error in place of anything else.
+    pub fn refuse_range(&mut self, range: u32, code: i16) {
+        let partitions = self.responses.iter_mut().flat_map(|topic| &mut topic.partitions);
+        for part in partitions.filter(|part| part.records == Records::Range(range)) {
+            let partition_index = part.partition_index;
+            *part = PartitionData { partition_index, error_code: code, high_watermark: -1, ..PartitionData::default() };
+        }
+    }
+}
+
 impl FetchTopic {
     /// The topic.
     #[must_use]

@@ -260,6 +260,11 @@ impl<D: Disk> Logs<D> {
         let Some(first) = first.map_err(at(&path))? else { return Ok(None) };
         let (start, size) = (scan.at, first.size() as u64);
         let fits = size <= loan.room() || loan.is_empty();
+        if first.last_offset() >= next {
+            let text =
+                format!("position {start}: a batch up to {}, where offsets end before {next}", first.last_offset());
+            return Err(at(&path)(io::Error::new(io::ErrorKind::InvalidData, text)));
+        }
         if first.last_offset() >= limit || !fits {
             return Ok(None);
         }

@@ -1,18 +1,18 @@
 //! The outbound half of a connection: answers leave in the order of their requests, many small ones in one write.
 //!
-//! File bytes go by `sendfile` where the writer can, else by read and write. A peer that takes nothing for
-//! [`WRITE_DEADLINE_MS`], or bytes that cannot be read, end the connection: part of an answer may have left, and only a
-//! closed connection tells the peer so.
+//! File bytes go by `sendfile` where the writer can, else by read and write. Bytes that cannot be found are an error of
+//! their partition. A peer that takes nothing for [`WRITE_DEADLINE_MS`], or bytes that cannot be read once an answer has
+//! begun to leave, end the connection: part of it may have left, and only a closed connection tells the peer so.
 
 use super::admission::Credit;
 use super::connection::{End, Link, Shared, in_time};
 use super::lease::{Resolving, compose};
 use super::report::Counters;
 use super::{Clock, Disk, Writer};
-use crate::disk::logs::Piece;
+use crate::disk::logs::{Lease, Piece};
 use bytes::Buf;
 use klamm_core::effect::cut;
-use klamm_core::wire::{Response, append_response, encode_response};
+use klamm_core::wire::{Response, append_response, encode_response, error};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -117,7 +117,7 @@ where
                 pieces.push_back(Piece::Bytes(bytes.into()));
                 credits.push(credit);
             }
-            Some(Slot::Reply(reply)) => credits.push(encode(reply, &mut pieces, &shared.counters).await?),
+            Some(Slot::Reply(reply)) => credits.push(encode(reply, &mut pieces, &shared.counters).await),
             Some(Slot::Close(reason)) => return Err(End::Told(reason)),
             Some(Slot::Idle) => return Err(End::Idle),
             None => link.news().await,
@@ -125,22 +125,31 @@ where
     }
 }
 
+/// The bytes of a range cannot be had: its partition says so, as Kafka's would.
+fn refuse<F>(response: &mut Response, range: u32, error: &io::Error) -> Lease<F> {
+    tracing::warn!(%error, "a fetch cannot be given a partition's bytes");
+    let code = match error.kind() {
+        io::ErrorKind::InvalidData => error::CORRUPT_MESSAGE,
+        _ => error::KAFKA_STORAGE_ERROR,
+    };
+    if let Response::Fetch(response) = response {
+        response.refuse_range(range, code);
+    }
+    Lease { pieces: Vec::new(), bytes: 0, first: 0 }
+}
+
 /// Adds the bytes of an answer to what is to be sent.
-async fn encode<F: Clone>(
-    mut reply: Box<Reply<F>>,
-    pieces: &mut VecDeque<Piece<F>>,
-    counters: &Counters,
-) -> io::Result<Credit> {
+async fn encode<F: Clone>(mut reply: Box<Reply<F>>, pieces: &mut VecDeque<Piece<F>>, counters: &Counters) -> Credit {
     let mut leases = Vec::with_capacity(reply.ranges.len());
-    for range in mem::take(&mut reply.ranges) {
-        leases.push(range.await?);
+    for (range, resolving) in (0..).zip(mem::take(&mut reply.ranges)) {
+        leases.push(resolving.await.unwrap_or_else(|error| refuse(&mut reply.response, range, &error)));
     }
     let sizes: Vec<_> = leases.iter().map(|lease| (lease.bytes, lease.first)).collect();
     let lengths = cut(&sizes, reply.max_bytes);
     counters.fetched(&reply.response, &lengths);
     let encoded = encode_response(reply.version, reply.correlation, &reply.response, &lengths);
     pieces.extend(compose(&encoded, &leases, &lengths));
-    Ok(reply.credit)
+    reply.credit
 }
 
 /// How the bytes left.

@@ -116,6 +116,13 @@ fn a_log_of_an_epoch_to_come_is_refused() {
     run(klamm_sim::world::run, &[20_573]);
 }
 
+/// A sync failed, its pages counted as clean, and the process was killed. Recovery read them, and when it read them again, to
+/// write them anew, they had left the cache: it wrote what the device had, and believed the rest to be durable.
+#[test]
+fn what_recovery_reads_may_be_gone_when_it_is_written_again() {
+    run(klamm_sim::world::run, &[200_154]);
+}
+
 /// A broker died between the first batch of a log and the record that says where that log lies. After the restart its
 /// end was not told until that was said, as it should be; the simulated consumer knew no such answer.
 #[test]

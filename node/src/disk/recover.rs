@@ -27,10 +27,17 @@ use klamm_core::log::{Checkpoint, Found, Segment as Summary};
 use klamm_core::record::{Batch, HEADER_BYTES, Header};
 use std::collections::BTreeSet;
 use std::io;
+use std::mem;
 use std::rc::Rc;
 
 /// Bytes read, and written again, at once.
 const CHUNK: usize = 1 << 20;
+/// Batches written again at once, at most: slices of one write.
+const WRITTEN_AT_ONCE: usize = 512;
+/// The first bytes of a batch, up to its checksum, which covers the others.
+const UNCOVERED: usize = 21;
+/// So often a log is read anew that changes while it is read: it loses what the device does not have.
+const READ_ANEW: usize = 8;
 
 /// A segment file, read to its last good batch.
 struct Scanned<F> {
@@ -43,6 +50,8 @@ struct Scanned<F> {
     bytes: u64,
     /// Where those end that were marked as durable.
     flushed: u64,
+    /// What the heads of the batches behind that say, in short.
+    heads: u32,
     index: Index,
     /// Bytes behind the good batches, without the zeros at the end.
     torn: u64,
@@ -117,7 +126,13 @@ impl<D: Disk> Logs<D> {
             tracing::warn!("{folder}: another folder has this topic id: this one is left alone");
             return;
         }
-        let (log, found) = match self.found(id, &topic, &folder, redo).await {
+        let mut found = self.found(id, &topic, &folder, redo).await;
+        for _ in 0..READ_ANEW {
+            let Ok(None) = found else { break };
+            found = self.found(id, &topic, &folder, redo).await;
+        }
+        let restless = || corrupt(&folder, "is not what it was a moment ago, again and again");
+        let (log, found) = match found.and_then(|found| found.ok_or_else(restless)) {
             Ok((log, found)) => (log, Ok(Box::new(found))),
             Err(error) => (Log::refused(id, topic.clone(), folder, error.to_string()), Err(error.to_string())),
         };
@@ -125,13 +140,14 @@ impl<D: Disk> Logs<D> {
         self.emit(Input::Recovered { log: id, name: topic, found });
     }
 
+    /// `None` when what was read was gone before it was on the device.
     async fn found(
         &self,
         id: LogId,
         topic: &str,
         folder: &str,
         redo: &Redo<D::File>,
-    ) -> io::Result<(Log<D::File>, Found)> {
+    ) -> io::Result<Option<(Log<D::File>, Found)>> {
         // What a kill left in the page cache is believed from here on, so it must stay.
         self.sync_dir(folder).await?;
         let marks: Marks = small::read(self.disk(), &format!("{folder}/{MARKS}")).await?.unwrap_or_default();
@@ -163,7 +179,9 @@ impl<D: Disk> Logs<D> {
                 let name = format!("{:020}.{STATE}", segment.below.at.0);
                 small::write(self.disk(), folder, &name, &segment.below).await?;
             }
-            self.make_durable(folder, &segment, closed).await?;
+            if !self.make_durable(folder, &segment, closed).await? {
+                return Ok(None);
+            }
             let index = (segment.bytes > 0).then(|| Box::new(segment.index));
             log.segments.push(Segment { index, ..Segment::closed(summary) });
         }
@@ -179,7 +197,7 @@ impl<D: Disk> Logs<D> {
             small::write(self.disk(), folder, MARKS, &now).await?;
         }
         log.marks = now;
-        Ok((log, Found { state, ballot, torn_bytes }))
+        Ok(Some((log, Found { state, ballot, torn_bytes })))
     }
 
     /// Ends a truncation and a trim that the marks announce; gives the segments that are left.
@@ -313,7 +331,7 @@ impl<D: Disk> Logs<D> {
         state.segments.reserve_exact(1); // Mostly the only one, and there may be many logs.
         state.segments.push(Summary::empty(base));
         let index = Index::new(base);
-        let mut scanned = Scanned { below, file: file.clone(), length, bytes: 0, flushed: 0, index, torn: 0 };
+        let mut scanned = Scanned { below, file: file.clone(), length, bytes: 0, flushed: 0, heads: 0, index, torn: 0 };
         let mut scan = Scan::new(self.disk(), file.clone(), 0, length, CHUNK);
         while let Some(batch) = self.good(&mut scan).await.map_err(at(path))? {
             let header = batch.header;
@@ -323,9 +341,10 @@ impl<D: Disk> Logs<D> {
             }
             scanned.index.add(&header, scan.at);
             state.fold(&header, false);
+            scanned.heads = self.heads(scanned.heads, &mut scan).await.map_err(at(path))?;
             scan.skip(&header);
             if state.at <= marks.flushed {
-                scanned.flushed = scan.at;
+                (scanned.flushed, scanned.heads) = (scan.at, 0);
             }
         }
         scanned.bytes = scan.at;
@@ -393,36 +412,54 @@ impl<D: Disk> Logs<D> {
         Ok(None)
     }
 
+    /// What stands here, and what stood before it, in short. The rest of a batch its checksum covers.
+    async fn heads(&self, before: u32, scan: &mut Scan<'_, D>) -> io::Result<u32> {
+        let head = scan.peek(UNCOVERED).await?;
+        Ok((self.options().crc)(&[&before.to_be_bytes(), &head[..]].concat()))
+    }
+
     /// Writes again what may not be on the device, cuts the file behind it and syncs it. `closed` is the length with which
-    /// that was done before, when nothing was written since.
-    async fn make_durable(&self, folder: &str, segment: &Scanned<D::File>, closed: Option<u64>) -> io::Result<()> {
+    /// that was done before, when nothing was written since. Pages whose sync failed count as clean, and may leave the
+    /// cache at any time: says whether what was read is still what was written again.
+    async fn make_durable(&self, folder: &str, segment: &Scanned<D::File>, closed: Option<u64>) -> io::Result<bool> {
         let path = path(folder, segment.below.at, LOG);
         if segment.bytes == segment.length && closed == Some(segment.bytes) {
-            return Ok(());
+            return Ok(true);
         }
         self.remove_files(folder, segment.below.at, &[INDEX, TIMEINDEX]).await?;
         let file = segment.file.clone();
-        let mut from = segment.flushed;
-        while from < segment.bytes {
-            let step = usize::try_from(segment.bytes - from).map_or(CHUNK, |left| left.min(CHUNK));
-            let bytes = self.disk().read(&file, from, step).await.map_err(at(&path))?;
-            let next = from + bytes.len() as u64;
-            if bytes.is_empty() {
-                return Err(at(&path)(io::ErrorKind::UnexpectedEof.into()));
-            }
-            self.again(&file, from, bytes).await.map_err(at(&path))?;
-            from = next;
+        if !self.write_again(segment).await.map_err(at(&path))? {
+            return Ok(false);
         }
         // A cut whose sync failed may not be on the device either, so a file that has this length gets it again.
         let longer = (segment.length == segment.bytes).then_some(segment.bytes + 1);
         for len in longer.into_iter().chain([segment.bytes]) {
             self.disk().perform(Op::SetLength { file: file.clone(), len }).await.map_err(at(&path))?;
         }
-        self.disk().perform(Op::Sync { file }).await.map_err(at(&path))
+        self.disk().perform(Op::Sync { file }).await.map_err(at(&path))?;
+        Ok(true)
     }
 
-    async fn again(&self, file: &D::File, at: u64, bytes: Bytes) -> io::Result<()> {
-        self.disk().perform(Op::Write { file: file.clone(), at, data: vec![bytes], sync: false }).await
+    /// Batch by batch, as long as they are good; whether they are those that were read.
+    async fn write_again(&self, segment: &Scanned<D::File>) -> io::Result<bool> {
+        let mut scan = Scan::new(self.disk(), segment.file.clone(), segment.flushed, segment.bytes, CHUNK);
+        let (mut heads, mut from, mut data) = (0, scan.at, Vec::new());
+        while let Some(batch) = self.good(&mut scan).await? {
+            heads = self.heads(heads, &mut scan).await?;
+            data.push(scan.peek(batch.header.size()).await?);
+            scan.skip(&batch.header);
+            if data.len() == WRITTEN_AT_ONCE || scan.at - from >= CHUNK as u64 {
+                self.again(&segment.file, mem::replace(&mut from, scan.at), mem::take(&mut data)).await?;
+            }
+        }
+        if !data.is_empty() {
+            self.again(&segment.file, from, data).await?;
+        }
+        Ok(scan.at == segment.bytes && heads == segment.heads)
+    }
+
+    async fn again(&self, file: &D::File, at: u64, data: Vec<Bytes>) -> io::Result<()> {
+        self.disk().perform(Op::Write { file: file.clone(), at, data, sync: false }).await
     }
 }
 

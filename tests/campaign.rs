@@ -163,3 +163,11 @@ fn work_goes_on_until_something_is_acknowledged() {
 fn retention_takes_what_nobody_was_told_of_yet() {
     run(klamm_sim::direct::run, &[100_844]);
 }
+
+/// A batch that cannot be read, above the mark: the start behind it refused the log, and cut nothing. The simulator took
+/// what had been at stake for cut all the same; the next start served the log with that batch in it, of which nothing was
+/// declared any more, and the inspector asked for it for ever.
+#[test]
+fn what_a_start_refuses_stays_at_stake() {
+    run(klamm_sim::direct::run, &[21_606]);
+}

@@ -256,7 +256,10 @@ impl Inspector {
     /// A partition is read back, if it is.
     fn over(&mut self, cx: &mut Cx<'_>) -> Result<(), Violation> {
         match self.left.pop_front_if(|look| look.step == Step::Read && look.next >= look.end) {
-            Some(look) => cx.history.finally(&look.at, look.start, &look.found),
+            Some(look) => {
+                cx.ledger.harmed.read.insert(look.at.clone());
+                cx.history.finally(&look.at, look.start, &look.found)
+            }
             None => Ok(()),
         }
     }

@@ -4,8 +4,7 @@
 //! Properties, beside the history's: `only-what-was-harmed` (recovery refuses no broker but one whose own log is harmed),
 //! and those that [`super::inspector`] names.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_core::ids::LogId;
 
@@ -46,8 +45,8 @@ pub(super) struct Declared {
 pub(super) struct Harmed {
     pub(super) logs: BTreeMap<LogId, Declared>,
     broker: bool,
-    /// What the next start may lose, and whether it was below the mark.
-    at_stake: Vec<(Partition, Range<i64>, bool)>,
+    /// What the present inspection has read back.
+    pub(super) read: BTreeSet<Partition>,
 }
 
 /// The files of a moment, and what was known then.
@@ -104,12 +103,7 @@ impl Sim {
             return self.refuses();
         }
         self.inspect(kind == Kind::Wipe)?;
-        // What recovery has cut is cut; what it keeps although it is damaged stays so.
-        for (at, offsets, marked) in std::mem::take(&mut self.ledger.harmed.at_stake) {
-            if !marked {
-                self.history.is_settled(&at, &offsets);
-            }
-        }
+        self.history.inspected(&self.ledger.harmed.read);
         Ok(true)
     }
 
@@ -125,10 +119,7 @@ impl Sim {
             self.declare(&Loss::Records(lost));
         }
         self.crash(power, 1 << 23 | key);
-        // Whoever read it while it was still there knows of it again.
-        for (at, offsets, _) in &self.ledger.harmed.at_stake {
-            self.history.may_lose(at, offsets);
-        }
+        self.history.dies();
     }
 
     /// Starts the broker, perhaps more than once, and lets it come to rest.
@@ -228,6 +219,7 @@ impl Sim {
     /// Everybody is asked; what is asked must be answered.
     fn inspect(&mut self, empty: bool) -> Result<(), Verdict> {
         self.count("inspections");
+        self.ledger.harmed.read.clear();
         self.phase_ends = self.now + PATIENCE;
         let inspector = self.actors.len();
         self.hire(|id, _| Box::new(Client::new(id, Inspector::new(id, empty))));
@@ -251,8 +243,7 @@ impl Sim {
                 it.lost.push(lost.clone());
                 if let Some(at) = at {
                     it.known |= lost.marked && self.history.knows(&at, &lost.offsets);
-                    self.history.may_lose(&at, &lost.offsets);
-                    self.ledger.harmed.at_stake.push((at, lost.offsets.clone(), lost.marked));
+                    self.history.may_lose(&at, &lost.offsets, lost.marked);
                 }
             }
         }

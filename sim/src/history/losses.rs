@@ -10,6 +10,18 @@ use std::ops::Range;
 use super::{History, Outcome, Partition, violation};
 use crate::report::Violation;
 
+/// Something that may be lost.
+#[derive(Clone, Debug)]
+pub(super) struct Stake {
+    offsets: Range<i64>,
+    /// It was known to be on the device.
+    marked: bool,
+    /// The next start may still lose it.
+    open: bool,
+    /// In this life it is not to be had.
+    missed: bool,
+}
+
 impl History {
     /// Whether anything is known to stand at some offsets, from the log's start on.
     #[must_use]
@@ -19,8 +31,19 @@ impl History {
         from < offsets.end && placed.is_some_and(|placed| placed.range(from..offsets.end).next().is_some())
     }
 
-    /// What stands at some offsets may be lost from now on.
-    pub fn may_lose(&mut self, partition: &Partition, offsets: &Range<i64>) {
+    /// What stands at some offsets may be lost from now on. `marked`: it was known to be on the device, so that nothing
+    /// cuts it for being bad.
+    pub fn may_lose(&mut self, partition: &Partition, offsets: &Range<i64>, marked: bool) {
+        self.forget(partition, offsets);
+        let lost = self.lost.entry(partition.clone()).or_default();
+        match lost.iter_mut().find(|stake| stake.offsets == *offsets && stake.marked == marked) {
+            Some(stake) => stake.open = true,
+            None => lost.push(Stake { offsets: offsets.clone(), marked, open: true, missed: false }),
+        }
+    }
+
+    /// Nothing is known any more of what stands at some offsets.
+    fn forget(&mut self, partition: &Partition, offsets: &Range<i64>) {
         let mut unplaced = BTreeSet::new();
         for map in [self.reads.get_mut(partition), self.placed.get_mut(partition)].into_iter().flatten() {
             unplaced.extend(map.extract_if(offsets.clone(), |_, _| true).map(|(_, value)| value));
@@ -35,23 +58,36 @@ impl History {
         if let Some(end) = self.ends.get_mut(partition).filter(|end| **end <= offsets.end) {
             *end = offsets.start.min(*end);
         }
-        let lost = self.lost.entry(partition.clone()).or_default();
-        if !lost.contains(offsets) {
-            lost.push(offsets.clone());
-        }
     }
 
     /// What may be missing with an offset is, for now.
     pub fn is_missed(&mut self, partition: &Partition, offset: i64) {
-        let lost = self.lost.get(partition).into_iter().flatten();
-        let hit: Vec<Range<i64>> = lost.filter(|range| range.contains(&offset)).cloned().collect();
-        hit.iter().for_each(|range| self.may_lose(partition, range));
+        let lost = self.lost.get_mut(partition).into_iter().flatten();
+        let hit = lost.filter(|stake| stake.offsets.contains(&offset));
+        let hit: Vec<Range<i64>> = hit.map(|stake| (stake.missed = true, stake.offsets.clone()).1).collect();
+        hit.iter().for_each(|offsets| self.forget(partition, offsets));
     }
 
-    /// What was to be lost of some offsets is: what comes to stand there from now on is to stay.
-    pub fn is_settled(&mut self, partition: &Partition, offsets: &Range<i64>) {
-        if let Some(lost) = self.lost.get_mut(partition) {
-            lost.retain(|range| range != offsets);
+    /// The broker dies: whoever read what is at stake while it was still there knows nothing of it any more.
+    pub fn dies(&mut self) {
+        let stakes = self.lost.iter_mut().flat_map(|(at, lost)| lost.iter_mut().map(move |stake| (at, stake)));
+        let open = stakes.filter(|(_, stake)| stake.open);
+        let open: Vec<(Partition, Range<i64>)> = open
+            .map(|(at, stake)| {
+                stake.missed = false;
+                (at.clone(), stake.offsets.clone())
+            })
+            .collect();
+        open.iter().for_each(|(at, offsets)| self.forget(at, offsets));
+    }
+
+    /// After a start everybody was asked, and these partitions were served, and read. What recovery has cut of them is
+    /// cut: what comes to stand there from now on is to stay. What it keeps although it is damaged stays so; and of a log
+    /// that it refused it has cut nothing: a later start may.
+    pub fn inspected(&mut self, read: &BTreeSet<Partition>) {
+        for (at, lost) in &mut self.lost {
+            lost.iter_mut().filter(|stake| stake.marked).for_each(|stake| stake.open = false);
+            lost.retain(|stake| stake.marked || stake.missed || !read.contains(at));
         }
     }
 
@@ -59,7 +95,7 @@ impl History {
     #[must_use]
     pub fn is_lost(&self, partition: &Partition, offset: i64) -> Option<i64> {
         let lost = self.lost.get(partition).into_iter().flatten();
-        lost.filter(|range| range.contains(&offset)).map(|range| range.end).max()
+        lost.filter(|stake| stake.offsets.contains(&offset)).map(|stake| stake.offsets.end).max()
     }
 
     /// A log that lost records below its mark is served as if it had not. `end` is where it ends now.
@@ -120,7 +156,7 @@ mod tests {
     #[test]
     fn only_what_was_declared_may_be_missing() {
         let mut h = five();
-        h.may_lose(&at(), &(2..3));
+        h.may_lose(&at(), &(2..3), true);
         let whole = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)];
         assert_eq!(h.clone().finally(&at(), 0, &whole), Ok(()));
         assert_eq!(h.clone().finally(&at(), 0, &[(0, 1), (1, 2), (3, 4), (4, 5)]), Ok(()));
@@ -134,7 +170,7 @@ mod tests {
     #[test]
     fn a_cut_may_be_written_over() {
         let mut h = five();
-        h.may_lose(&at(), &(3..i64::MAX));
+        h.may_lose(&at(), &(3..i64::MAX), false);
         assert_eq!(h.end(&at()), 3);
         h.sent(&at(), 7, &[6], Sent { bytes: 1, time: 0, stamp: 0 });
         h.acked(&at(), 6, 3).unwrap();
@@ -143,8 +179,27 @@ mod tests {
         h.sent(&at(), 7, &[7], Sent { bytes: 1, time: 0, stamp: 0 });
         let gap = [(0, 1), (1, 2), (2, 3), (3, 6), (5, 7)];
         assert_eq!(h.clone().finally(&at(), 0, &gap), Ok(()));
-        h.is_settled(&at(), &(3..i64::MAX));
+        h.inspected(&[at()].into());
         assert_eq!(h.finally(&at(), 0, &gap).unwrap_err().property, "dense-offsets");
+    }
+
+    /// A log was refused, and so nothing of it was cut; the next start cut it. And what was marked, of the same extent, is
+    /// not settled with what was not.
+    #[test]
+    fn only_what_was_read_is_settled() {
+        let mut h = five();
+        h.may_lose(&at(), &(3..i64::MAX), false);
+        h.inspected(&[].into());
+        assert_eq!(h.is_lost(&at(), 4), Some(i64::MAX), "it was refused");
+        h.dies();
+        h.is_missed(&at(), 3);
+        h.inspected(&[at()].into());
+        assert_eq!(h.is_lost(&at(), 4), Some(i64::MAX), "it is served, and what was harmed still cannot be had");
+        h.dies();
+        h.may_lose(&at(), &(3..i64::MAX), true);
+        h.inspected(&[at()].into());
+        assert_eq!(h.lost[&at()].len(), 1, "of the two what was marked is left");
+        assert!(h.lost[&at()][0].marked);
     }
 
     #[test]
@@ -166,7 +221,7 @@ mod tests {
             h.read(&at(), n as i64, n).unwrap();
         }
         h.keeping("t", crate::history::Keeping { ms: None, bytes: Some(200) });
-        h.may_lose(&at(), &(3..5));
+        h.may_lose(&at(), &(3..5), false);
         assert_eq!(h.clone().starts(&at(), 0, 3), Ok(()));
     }
 

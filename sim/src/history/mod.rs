@@ -16,9 +16,9 @@ pub use starts::Keeping;
 pub use topics::{Moment, Topic, name_of};
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use crate::report::Violation;
+use losses::Stake;
 use starts::Starts;
 use topics::Topics;
 
@@ -79,7 +79,7 @@ pub struct History {
     /// Values that were sent once more, without an id.
     repeats: BTreeMap<Partition, usize>,
     /// What may be missing.
-    lost: BTreeMap<Partition, Vec<Range<i64>>>,
+    lost: BTreeMap<Partition, Vec<Stake>>,
     starts: Starts,
     topics: Topics,
 }

@@ -130,6 +130,7 @@ async fn partition(ledger: &Ledger, mut cursor: Cursor, rng: &mut Rng) {
         let Some((start, end)) = ends else { return not_served(ledger, &cursor, log) };
         cursor.next = start;
         if let Some(found) = read_back(ledger, &mut cursor, end, rng).await {
+            ledger.read.borrow_mut().insert(cursor.at.clone());
             return ledger.check(ledger.history.borrow_mut().finally(&cursor.at, start, &found));
         }
     }

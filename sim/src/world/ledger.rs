@@ -10,8 +10,7 @@ use bytes::Bytes;
 use klamm_core::ids::{LogId, Uuid};
 use klamm_core::rng;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// The parts of a run, in order.
@@ -74,8 +73,8 @@ pub(super) struct Ledger {
     /// Logs that were harmed, and the broker itself.
     pub(super) harmed: RefCell<BTreeMap<LogId, Declared>>,
     pub(super) broker_harmed: Cell<bool>,
-    /// What the next start may lose.
-    pub(super) at_stake: RefCell<Vec<(Partition, Range<i64>, bool)>>,
+    /// What the present inspection has read back.
+    pub(super) read: RefCell<BTreeSet<Partition>>,
     /// What somebody wants inspected.
     pub(super) inspection: Cell<Inspection>,
     /// Clients whose work is not ended.
@@ -100,7 +99,7 @@ impl Ledger {
             declared: Cell::new(false),
             harmed: RefCell::default(),
             broker_harmed: Cell::new(false),
-            at_stake: RefCell::default(),
+            read: RefCell::default(),
             inspection: Cell::new(Inspection::None),
             busy: Cell::new(0),
             waits_for: RefCell::default(),

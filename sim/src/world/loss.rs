@@ -93,12 +93,7 @@ impl World {
             return self.refuses();
         }
         self.inspect(if round.kind == Kind::Wipe { Inspection::Empty } else { Inspection::Whole })?;
-        // What recovery has cut is cut; what it keeps although it is damaged stays so.
-        for (at, offsets, marked) in self.ledger.at_stake.take() {
-            if !marked {
-                self.ledger.history.borrow_mut().is_settled(&at, &offsets);
-            }
-        }
+        self.ledger.history.borrow_mut().inspected(&self.ledger.read.borrow());
         Ok(true)
     }
 
@@ -128,10 +123,7 @@ impl World {
     fn stop_dead_by(&mut self, crash: Crash, key: u64) {
         let now = self.now();
         self.nemesis.stop_dead(&mut self.sim, now, crash, key);
-        // Whoever read it while it was still there knows of it again.
-        for (at, offsets, _) in self.ledger.at_stake.borrow().iter() {
-            self.ledger.history.borrow_mut().may_lose(at, offsets);
-        }
+        self.ledger.history.borrow_mut().dies();
     }
 
     /// Starts the broker, perhaps more than once; waits until it serves or has given up.
@@ -265,13 +257,13 @@ impl World {
         *self.ledger.history.borrow_mut() = back;
         // That disk was well.
         self.ledger.harmed.borrow_mut().clear();
-        self.ledger.at_stake.take();
         self.ledger.count("old copies", 1);
         self.site.device.disk().harm(Harm::Restore(image));
         Came::Effective
     }
 
     fn inspect(&mut self, what: Inspection) -> Result<(), Verdict> {
+        self.ledger.read.borrow_mut().clear();
         self.ledger.inspection.set(what);
         if !self.steps_until(INSPECTION_MS, false, |ledger, _| ledger.inspection.get() == Inspection::None)? {
             return Err(Verdict::Stuck(format!("the inspection waits for {}", self.ledger.waits_for.borrow())));
@@ -299,8 +291,7 @@ impl World {
                 if let Some(life) = life {
                     let at = (life, log.partition);
                     it.known |= lost.marked && history.knows(&at, &lost.offsets);
-                    history.may_lose(&at, &lost.offsets);
-                    self.ledger.at_stake.borrow_mut().push((at, lost.offsets.clone(), lost.marked));
+                    history.may_lose(&at, &lost.offsets, lost.marked);
                 }
             }
         }

@@ -11,10 +11,10 @@ use klamm_core::effect::{Answer, Config, Effect, Input, Range, cut};
 use klamm_core::ids::{BrokerId, ConnectionId, Instant, Now, ShardIndex, Timestamp, Uuid};
 use klamm_core::rng::mix;
 use klamm_core::shard::Shard;
-use klamm_core::wire::{Records, Response};
+use klamm_core::wire::{Records, Response, error};
 
 use super::clocks::Clocks;
-use super::disk::{Begun, Disk, Lent};
+use super::disk::{Begun, Disk, Lent, Part};
 use super::net::{ToBroker, ToClient};
 use super::params::{MS, Params, SECOND};
 use super::{Event, Phase, Sim, durable, replayed};
@@ -376,7 +376,8 @@ impl Sim {
             .iter()
             .map(|range| self.broker.resolve(range).expect("a lease is used once, by the answer that it was made for"))
             .collect();
-        if lent.iter().any(|lent| lent.broken) {
+        // Part of the answer has left by then.
+        if lent.iter().any(|lent| lent.unread == Some(Part::Records)) {
             self.count("connections that end with a bad read");
             return self.close(conn.0);
         }
@@ -385,6 +386,10 @@ impl Sim {
             self.check(verdict);
         }
         if let Response::Fetch(fetched) = &mut response {
+            for (range, _) in (0..).zip(&lent).filter(|(_, lent)| lent.unread == Some(Part::Header)) {
+                self.count("partitions refused for a bad read");
+                fetched.refuse_range(range, error::KAFKA_STORAGE_ERROR);
+            }
             let sizes: Vec<(u32, u32)> = lent.iter().map(|lent| (lent.bytes.len() as u32, lent.first)).collect();
             let give = cut(&sizes, max_bytes);
             for part in fetched.responses.iter_mut().flat_map(|t| &mut t.partitions) {

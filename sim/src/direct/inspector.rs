@@ -3,7 +3,8 @@
 //! `harm-is-reported`: a log that is not served says KAFKA_STORAGE_ERROR, and only one that was harmed does.
 //! `not-cut-silently`: what was below the mark is not missing from a log that is served as if nothing were wrong.
 //! `new-is-empty`: a broker without files knows no topic. A batch that does not match its checksum, or that cannot be had,
-//! counts as reported where it was harmed, and is stepped over; elsewhere it breaks `whole-batches`.
+//! counts as reported where it was harmed, and is stepped over; elsewhere it breaks `whole-batches`, or
+//! `harm-is-reported`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -133,9 +134,8 @@ impl Inspector {
                 cx.history.sent(at, self.id << 32 | self.attempts, &[value], sent(&bytes, cx.now, cx.wall));
                 (produce(-1, 5_000, vec![(at, bytes)]).into(), Some(Asked::Probe(value)))
             }
-            Step::Read if look.failed > TRIES && cx.history.is_lost(at, look.next).is_some() => {
-                ends(at, list_offsets::LATEST, cx)
-            }
+            // The whole log, or one batch?
+            Step::Read if look.failed > TRIES => ends(at, list_offsets::LATEST, cx),
             Step::Read => {
                 self.reading = true;
                 // One batch at a time where one may be bad.
@@ -211,7 +211,7 @@ impl Inspector {
                 look.step = Step::Start;
                 return Ok(());
             }
-            error::KAFKA_STORAGE_ERROR => return self.not_served(cx),
+            // It may be one batch that cannot be read.
             _ => {
                 self.nothing_read(cx);
                 return Ok(());
@@ -245,7 +245,13 @@ impl Inspector {
     /// It was harmed, and tried often enough.
     fn step_over(&mut self, cx: &mut Cx<'_>) -> Result<(), Violation> {
         let Some(look) = self.left.front_mut() else { return Ok(()) };
-        let upto = cx.history.is_lost(&look.at, look.next).unwrap_or(look.next);
+        let Some(upto) = cx.history.is_lost(&look.at, look.next) else {
+            return Err(Violation {
+                property: "harm-is-reported",
+                fact: format!("{:?} is served, and nothing of it was harmed at {}", look.at, look.next),
+                contradiction: "what stands there cannot be had".to_owned(),
+            });
+        };
         cx.ledger.count("damage seen by clients");
         // Nor can be found what was acknowledged behind it since.
         cx.history.is_missed(&look.at, look.next);
@@ -312,7 +318,7 @@ impl Role for Inspector {
     fn lost(&mut self, cx: &mut Cx<'_>) {
         self.asking = false;
         if std::mem::take(&mut self.reading) {
-            // A batch that cannot be read ends the connection.
+            // A batch whose records cannot be read ends the connection.
             self.nothing_read(cx);
         }
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_core::ids::LogId;
 
-use super::disk::{Harm, Image};
+use super::disk::{Harm, Image, Part};
 use super::epochs::Epochs;
 use super::inspector::Inspector;
 use super::params::{MS, SECOND};
@@ -142,7 +142,11 @@ impl Sim {
         if !in_use {
             self.stop_dead(round, 1);
         }
-        let harm = if kind == Kind::Rot { Harm::Rot(dice.bits("which bit", round)) } else { Harm::Unreadable };
+        let harm = match kind {
+            Kind::Rot => Harm::Rot(dice.bits("which bit", round)),
+            _ if dice.mishap("header unreadable", round, 2) => Harm::Unreadable(Part::Header),
+            _ => Harm::Unreadable(Part::Records),
+        };
         let batches = self.broker.disk.batches_kept(in_use);
         if batches.is_empty() {
             return Ok(false);

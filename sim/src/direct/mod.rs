@@ -96,6 +96,7 @@ pub const SOMETIMES: &[&str] = &[
     "logs reported",
     "old copies",
     "partitions added",
+    "partitions refused for a bad read",
     "partitions settled",
     "pauses",
     "power losses",

@@ -18,8 +18,17 @@ use crate::atlas::{Loss, Lost};
 pub(in crate::direct) enum Harm {
     /// One of the bits behind its header flips.
     Rot(u64),
-    /// Its bytes cannot be had.
-    Unreadable,
+    /// A part of it cannot be read.
+    Unreadable(Part),
+}
+
+/// What of a batch cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::direct) enum Part {
+    /// It is not found where it is looked for.
+    Header,
+    /// It is found, and cannot be sent.
+    Records,
 }
 
 /// All logs of a moment.
@@ -48,7 +57,7 @@ impl Disk {
         let it = &self.logs[&log];
         let header = &it.batches[index].header;
         let batch: Range<i64> = header.base_offset.0..header.next_offset().0;
-        let marked = index < it.marked() || (harm == Harm::Unreadable && index < it.durable);
+        let marked = index < it.marked() || (matches!(harm, Harm::Unreadable(_)) && index < it.durable);
         match (log, marked) {
             (LogId::METADATA, true) => Loss::Broker,
             // What the broker knows of topics, and nobody could tell.
@@ -148,7 +157,7 @@ impl Log {
         let Some(bad) = scanned.clone().find(|index| self.batches[*index].harm.is_some()) else {
             return self.whole(self.written);
         };
-        if self.batches[bad].harm == Some(Harm::Unreadable) {
+        if matches!(self.batches[bad].harm, Some(Harm::Unreadable(_))) {
             return Err("input/output error".to_owned());
         }
         if !always {

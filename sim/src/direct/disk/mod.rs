@@ -10,7 +10,7 @@ mod harm;
 mod log;
 
 pub use follow::{Followed, follow};
-pub(super) use harm::{Harm, Image};
+pub(super) use harm::{Harm, Image, Part};
 
 use std::collections::BTreeMap;
 
@@ -75,8 +75,8 @@ pub(super) struct Lent {
     pub(super) bytes: Bytes,
     /// The length of the first one.
     pub(super) first: u32,
-    /// What was to be taken first cannot be read.
-    pub(super) broken: bool,
+    /// What of the batch that was to be taken first cannot be read.
+    pub(super) unread: Option<Part>,
 }
 
 /// What a change came to at once.
@@ -269,11 +269,11 @@ impl Disk {
     /// least. A batch that cannot be read ends it.
     pub(super) fn read(&self, id: LogId, from: Offset, upto: Offset, max_bytes: u32) -> Lent {
         let mut all = BytesMut::new();
-        let (mut first, mut broken) = (0, false);
+        let (mut first, mut unread) = (0, None);
         for batch in self.batches(id, from, upto) {
             let size = batch.bytes.len();
-            if batch.harm == Some(Harm::Unreadable) {
-                broken = all.is_empty();
+            if let Some(Harm::Unreadable(part)) = batch.harm {
+                unread = all.is_empty().then_some(part);
                 break;
             }
             if !all.is_empty() && all.len() + size > max_bytes as usize {
@@ -284,7 +284,7 @@ impl Disk {
             }
             all.extend_from_slice(&batch.bytes);
         }
-        Lent { bytes: all.freeze(), first, broken }
+        Lent { bytes: all.freeze(), first, unread }
     }
 
     fn batches(&self, id: LogId, from: Offset, upto: Offset) -> impl Iterator<Item = &Stored> {

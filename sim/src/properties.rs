@@ -31,7 +31,7 @@ pub const PROPERTIES: &[(&str, &str)] = &[
     ("no-phantom", "nothing is read that was not sent there, nor what was refused"),
     ("none-left-out", "what can be read of a fetch session's partitions is in its answers"),
     ("not-cut-silently", "what was below a log's mark is not missing from a log that is served"),
-    ("nothing-left-behind", "a deleted topic leaves no log"),
+    ("nothing-left-behind", "a deleted topic leaves no log, and nothing that is set aside"),
     ("nothing-refused", "once the disk is well recovery refuses no log: no byte here ever rots"),
     ("one-leader-per-epoch", "two lives of a broker append in different leader epochs, and epochs never fall"),
     ("only-what-was-harmed", "recovery refuses no log and no broker but those whose files were harmed"),

@@ -21,6 +21,7 @@ mod nemesis;
 mod parameters;
 mod plan;
 mod producer;
+mod remains;
 mod session;
 mod tape;
 mod trace;
@@ -243,6 +244,7 @@ impl World {
         if !self.steps_until(AUDIT_MS, false, |ledger, _| ledger.phase.get() == Phase::Done)? {
             return Err(Verdict::Stuck(format!("the audit waits for {}", self.ledger.waits_for.borrow())));
         }
+        remains::look(&self.site.device.disk(), &self.ledger.history.borrow()).map_err(Verdict::Unsafe)?;
         self.losses()?;
         Ok(acknowledged)
     }

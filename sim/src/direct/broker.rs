@@ -171,6 +171,10 @@ impl Sim {
         if self.broker.is_recovering() {
             self.count("recoveries cut short");
         }
+        let count = self.broker.nodes.len() as u16;
+        for (shard, _) in (0..count).zip(&self.broker.nodes).filter(|(_, node)| node.shard.is_none()) {
+            self.broker.disk.recover_some(ShardIndex(shard), count, key);
+        }
         let shards: Vec<Shard> = self.broker.nodes.drain(..).filter_map(|n| n.shard).collect();
         for shard in &shards {
             shard.audit();

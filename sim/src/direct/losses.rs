@@ -167,25 +167,37 @@ impl Sim {
         Ok(true)
     }
 
-    /// The next write of some log is lost, and acknowledged; then power is lost.
+    /// The next write of some log is lost, or goes over what stands elsewhere, and is acknowledged; then power is lost, and
+    /// with it the page cache, which has all as it should be.
     fn lose_write(&mut self, round: u64) -> Result<bool, Verdict> {
         let logs: Vec<LogId> = self.broker.disk.logs().filter(|log| *log != LogId::METADATA).collect();
         if logs.is_empty() {
             self.stop_dead(round, 3);
             return Ok(false);
         }
-        let log = self.params.dice.pick("whose write is lost", round, &logs);
+        let dice = self.params.dice.clone();
+        let log = dice.pick("whose write is lost", round, &logs);
+        let there = self.broker.disk.batches_on_device(log);
+        let elsewhere = !there.is_empty() && dice.mishap("goes elsewhere", round, 2);
+        let over = elsewhere.then(|| there.start + dice.more("goes where", round, there.len() as u64 - 1) as usize);
+        let spoilt = Harm::Rot(dice.bits("which bit", round));
         self.broker.disk.lose_write(log);
         // Every partition takes a record: one of them is not where it should be.
         self.inspect(false)?;
         let loss = self.broker.disk.lost_write(log);
         self.say(|| format!("a write of {log} was lost: {loss:?}"));
         let hit = loss.is_some();
-        if let Some(loss) = &loss {
+        let over = over.filter(|_| hit);
+        let over_it = over.map(|index| self.broker.disk.loss(log, index, spoilt));
+        for loss in loss.iter().chain(&over_it) {
             self.declare(loss);
         }
         self.stop_dead_by(true, round << 8 | 4);
-        if hit {
+        if let Some(index) = over {
+            self.say(|| format!("it went over batch {index}: {over_it:?}"));
+            self.broker.disk.harm(log, index, spoilt);
+            self.count("writes that went elsewhere");
+        } else if hit {
             self.count("writes lost");
         }
         Ok(hit)

@@ -92,6 +92,7 @@ pub const SOMETIMES: &[&str] = &[
     "kills",
     "leases",
     "links that stand still",
+    "logs half recovered",
     "logs refused",
     "logs reported",
     "old copies",
@@ -121,6 +122,7 @@ pub const SOMETIMES: &[&str] = &[
     "unsynced batches survived",
     "write errors",
     "writes lost",
+    "writes that went elsewhere",
     "writes to a full disk",
 ];
 
@@ -618,6 +620,7 @@ impl Sim {
             ("write errors", tally.write_errors),
             ("writes to a full disk", tally.full),
             ("logs refused", tally.refused),
+            ("logs half recovered", tally.half_recovered),
             ("appends that failed", tally.appends_failed),
             ("batches lost", tally.lost),
             ("unsynced batches survived", tally.survived),

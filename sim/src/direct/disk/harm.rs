@@ -1,6 +1,7 @@
-//! Harm that the model disk comes to: batches that rot or cannot be read, a write that is lost, folders that are removed,
-//! files of an earlier moment. Of each it says first what may be lost, by what the real recovery does: below the newest
-//! roll it reads no batch, below the mark it refuses a log that has a bad one, above it cuts there.
+//! Harm that the model disk comes to: batches that rot or cannot be read, a write that is lost, or goes over another
+//! batch, folders that are removed, files of an earlier moment. Of each it says first what may be lost, by what the real
+//! recovery does: below the newest roll it reads no batch, below the mark it refuses a log that has a bad one, above it
+//! cuts there.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -45,6 +46,11 @@ impl Disk {
         self.logs.iter().flat_map(kept).collect()
     }
 
+    /// Those of a log that a trim has left and that are on the device.
+    pub(in crate::direct) fn batches_on_device(&self, log: LogId) -> Range<usize> {
+        self.logs.get(&log).map_or(0..0, |it| it.first_kept().min(it.durable)..it.durable)
+    }
+
     /// What is not on the device, though nothing of it is under way: it was not to be.
     pub(in crate::direct) fn unsynced(&self) -> Vec<Lost> {
         let behind = self.logs.iter().filter(|(_, it)| it.durable < it.written);
@@ -68,10 +74,10 @@ impl Disk {
         }
     }
 
-    /// Harms a batch.
+    /// Harms a batch, if there still is one.
     pub(in crate::direct) fn harm(&mut self, log: LogId, index: usize, harm: Harm) {
-        let it = self.logs.get_mut(&log).expect("it was said what is lost with it");
-        let batch = &mut it.batches[index];
+        let it = self.logs.get_mut(&log);
+        let Some(batch) = it.and_then(|it| it.batches.get_mut(index)) else { return };
         batch.harm = Some(harm);
         if let Harm::Rot(bits) = harm {
             let mut bytes = batch.bytes.to_vec();

@@ -227,7 +227,9 @@ impl Log {
         let end = self.end(kept.batches);
         // What a log starts with was begun before it could start there.
         let opens = self.batches.get(kept.batches).is_some_and(|next| next.opens);
-        let surely = kept.start == end && (self.begun == Some(end) || opens);
+        // And so was the segment that a write which went astray was to open, and that seals what is below.
+        let astray = opens && kept.batches < self.durable;
+        let surely = astray || (kept.start == end && (self.begun == Some(end) || opens));
         self.begun = (kept.begun || surely).then_some(end);
         self.start = (kept.start, if power { kept.start } else { self.start.1 });
         self.ballot = (kept.ballot, if power { kept.ballot } else { self.ballot.1 });

@@ -3,7 +3,7 @@
 //! Changes of a log end in order; appends that wait while others are under way are written, and synced, together. A
 //! crash keeps a prefix, never a batch without those before it: recovery of the real store cuts there. A failed sync
 //! proves nothing about what it covered, neither then nor when it is read again. Recovery makes durable all that it
-//! reports. Knows no files: torn headers, directories and indexes are the `world` engine's.
+//! reports; one that a crash cuts short has done so with some logs, and with a part of one. Knows no files: torn headers, directories and indexes are the `world` engine's.
 
 mod follow;
 mod harm;
@@ -36,6 +36,8 @@ pub(super) struct Tally {
     pub(super) full: u64,
     /// Logs that could not be recovered.
     pub(super) refused: u64,
+    /// Logs whose recovery a crash cut short.
+    pub(super) half_recovered: u64,
     /// Batches that whoever sent them waits for.
     pub(super) appends_failed: u64,
     /// Batches that a crash took.
@@ -233,6 +235,33 @@ impl Disk {
             it.crashed(kept, power);
         }
         self.logs.retain(|_, it| it.exists != Reach::Nowhere);
+    }
+
+    /// A shard dies while it recovers its logs: some it has, and one it was at, cut and partly written again. Nobody was
+    /// told of any.
+    pub(super) fn recover_some(&mut self, shard: ShardIndex, shards: u16, crash: u64) {
+        let (canary, dice) = (self.canary, self.dice.clone());
+        let durable = canary != Canary::RecoveredNotDurable;
+        let key = crash << 8 | u64::from(shard.0);
+        let owned = || self.logs.keys().filter(|id| id.owner(shards) == shard);
+        let recovered = dice.more("logs recovered", key, owned().count() as u64) as usize;
+        let owned: Vec<LogId> = owned().take(recovered + 1).copied().collect();
+        for (n, id) in owned.into_iter().enumerate() {
+            let it = self.logs.get_mut(&id).expect("listed above");
+            it.operations += 1;
+            let (over, at) = (n < recovered, it.key());
+            if !(over || dice.mishap("read before it died", at, 2))
+                || it.read_again(canary == Canary::CutSilently).is_err()
+            {
+                continue;
+            }
+            if over && durable {
+                it.recovered();
+            } else if !over {
+                it.durable += dice.more("written before it died", at, (it.written - it.durable) as u64) as usize;
+                self.tally.half_recovered += 1;
+            }
+        }
     }
 
     /// Recovers the logs of one shard: what it reports is durable from here on. A log that cannot be, this time, is

@@ -47,6 +47,9 @@ pub struct Invalid {
     pub reason: &'static str,
     /// The records that are to blame, by their index in the batch (KIP-467); none where it is the batch itself.
     pub records: Vec<i32>,
+    /// Whether it was looked at as something to append, and not refused as a request or as damage: Kafka then tells
+    /// where the log begins.
+    pub by_log: bool,
 }
 
 /// What a topic and a request allow.
@@ -143,15 +146,15 @@ impl Batch {
         let (oldest, newest) = self.span;
         let too_old = |at: Timestamp| at != NO_TIMESTAMP && now.0.saturating_sub(at.0) > before_max_ms;
         let too_new = |at: Timestamp| at != NO_TIMESTAMP && at.0.saturating_sub(now.0) > after_max_ms;
-        let refused = |reason| {
+        let refusal = |reason| {
             let records = self.records_with(|at| too_old(at) || too_new(at));
-            Err(Invalid { code: INVALID_TIMESTAMP, reason, records })
+            Err(Invalid { records, ..refused(INVALID_TIMESTAMP, reason) })
         };
         if too_old(oldest) {
-            return refused("a record is older than message.timestamp.before.max.ms allows");
+            return refusal("a record is older than message.timestamp.before.max.ms allows");
         }
         if too_new(newest) {
-            return refused("a record is further ahead than message.timestamp.after.max.ms allows");
+            return refusal("a record is further ahead than message.timestamp.after.max.ms allows");
         }
         Ok(if newest == self.header.max_timestamp { self } else { self.restamped(newest, 0, crc) })
     }
@@ -276,7 +279,7 @@ impl Flaw {
             Flaw::Broken => corrupt("the compressed records are a broken stream"),
             Flaw::TooLarge => {
                 let reason = "the compressed records open to more than a batch of this length may";
-                Invalid { code: MESSAGE_TOO_LARGE, ..invalid(reason) }
+                refused(MESSAGE_TOO_LARGE, reason)
             }
             Flaw::Records(reason) => invalid(reason),
         }
@@ -315,7 +318,7 @@ impl Header {
 /// That the bytes are one batch of format 2, by their lengths.
 fn shape(bytes: &[u8]) -> Result<Header, Invalid> {
     let (Some(raw_length), Some(&magic)) = (bytes.get(8..LENGTH_PREFIX_BYTES), bytes.get(MAGIC_AT)) else {
-        return Err(invalid("not one whole batch"));
+        return Err(malformed("not one whole batch"));
     };
     let mut length = [0; 4];
     length.copy_from_slice(raw_length);
@@ -324,7 +327,7 @@ fn shape(bytes: &[u8]) -> Result<Header, Invalid> {
         return Err(corrupt("a batch length below that of a header"));
     }
     match magic {
-        0 | 1 => return Err(invalid("record format 0 or 1; only 2 is taken")),
+        0 | 1 => return Err(malformed("record format 0 or 1; only 2 is taken")),
         MAGIC => {}
         _ => return Err(corrupt("an unknown record format")),
     }
@@ -334,8 +337,13 @@ fn shape(bytes: &[u8]) -> Result<Header, Invalid> {
     let whole = i64::from(length) + LENGTH_PREFIX_BYTES as i64 == bytes.len() as i64;
     match bytes.first_chunk() {
         Some(raw) if whole => Ok(Header::read(raw)),
-        Some(_) | None => Err(invalid("not exactly one whole batch")),
+        Some(_) | None => Err(malformed("not exactly one whole batch")),
     }
+}
+
+/// Not one batch at all.
+fn malformed(reason: &'static str) -> Invalid {
+    Invalid { by_log: false, ..invalid(reason) }
 }
 
 fn invalid(reason: &'static str) -> Invalid {
@@ -347,7 +355,8 @@ fn corrupt(reason: &'static str) -> Invalid {
 }
 
 fn refused(code: i16, reason: &'static str) -> Invalid {
-    Invalid { code, reason, records: Vec::new() }
+    let by_log = matches!(code, INVALID_RECORD | INVALID_TIMESTAMP);
+    Invalid { code, reason, records: Vec::new(), by_log }
 }
 
 /// Walks batches that stand back to back, as a fetch answer or a segment has them. The last one may be cut: it is left

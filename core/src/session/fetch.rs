@@ -150,7 +150,7 @@ impl FetchSessions {
         session.keep(&request.topics);
         session.epoch = session.epoch.checked_add(1).unwrap_or(INITIAL_EPOCH + 1);
         let (id, after) = (session.id, session.kept.len());
-        request.topics = session.topics();
+        (request.topics, request.topic_ids) = (session.topics(), session.topic_ids);
         self.partitions = self.partitions - before + after;
         if self.partitions > MAX_PARTITIONS {
             // It outgrew its place: the client begins anew, and is refused a session.

@@ -126,9 +126,10 @@ fn log_of(topic: &Topic, partition: i32) -> Result<LogId, i16> {
 pub fn produce(image: &Image, request: ProduceRequest) -> (Few<(Place, ProducePart)>, ProduceResponse) {
     let mut parts = Few::new();
     let bad_acks = !(-1..=1).contains(&request.acks);
+    let by_id = request.topic_ids;
     let topic = |(t, topic): (usize, TopicProduceData)| {
         let TopicProduceData { name, topic_id, partition_data } = topic;
-        let found = topic_in(image, TopicRef::of(&name, topic_id));
+        let found = topic_in(image, TopicRef::of(&name, topic_id, by_id));
         let partition = |(p, data): (usize, PartitionProduceData)| {
             let mut answer =
                 PartitionProduceResponse { index: data.index, base_offset: -1, ..PartitionProduceResponse::default() };
@@ -226,7 +227,8 @@ pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Vec<(
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for (p, asked) in topic.partitions.iter().enumerate() {
             let mut answer = PartitionData { partition_index: asked.partition, ..PartitionData::default() };
-            let found = find(image, topic.topic(), asked.partition);
+            let by = TopicRef::of(&topic.topic, topic.topic_id, request.topic_ids);
+            let found = find(image, by, asked.partition);
             match found.and_then(|log| once(&mut named, log)) {
                 Ok(log) => parts.push((Place { topic: t, partition: p }, fetch_part(log, asked))),
                 Err(code) => {

@@ -59,23 +59,24 @@ impl Shard {
             return (not_produced(absent(&self.image, part.log), None), None);
         };
         let limits = Limits { max_message_bytes: replica.keeping().max_message_bytes, zstd };
+        // What is refused for what the log has or takes, and not as a request, is told where the log begins.
+        let log_start_offset = replica.log().log_start_offset();
         let checked = Batch::check(part.records, self.config.crc, limits);
         let batch = match checked.and_then(|batch| batch.opened(self.config.open)) {
             Ok(batch) if batch.header.is_transactional() => {
                 return (not_produced(error::INVALID_TXN_STATE, Some("transactions are not served")), None);
             }
             Ok(_) if acks == -1 && !replica.is_in_sync_enough() => {
-                return (not_produced(error::NOT_ENOUGH_REPLICAS, None), None);
+                let refused = not_produced(error::NOT_ENOUGH_REPLICAS, None);
+                return (ProduceResult { log_start_offset, ..refused }, None);
             }
             Ok(batch) => batch,
-            Err(invalid) => return (refusal(invalid), None),
+            Err(invalid) => return (refusal(invalid, log_start_offset), None),
         };
         let times = replica.keeping().times;
-        // What is refused for what the log has, and not for itself, is told where the log begins.
-        let log_start_offset = replica.log().log_start_offset();
         let batch = match batch.timed(times, step.now.wall, self.config.crc) {
             Ok(batch) => batch,
-            Err(invalid) => return (ProduceResult { log_start_offset, ..refusal(invalid) }, None),
+            Err(invalid) => return (refusal(invalid, log_start_offset), None),
         };
         let end = replica.log().log_end_offset();
         match replica.append(batch, step.now, step.out) {
@@ -289,8 +290,10 @@ fn not_produced(error: i16, message: Option<&str>) -> ProduceResult {
     ProduceResult { error, base_offset: none, log_append_time, log_start_offset: none, message, bad_records }
 }
 
-fn refusal(invalid: Invalid) -> ProduceResult {
-    ProduceResult { bad_records: invalid.records, ..not_produced(invalid.code, Some(invalid.reason)) }
+fn refusal(invalid: Invalid, log_start_offset: Offset) -> ProduceResult {
+    let none = not_produced(invalid.code, Some(invalid.reason));
+    let log_start_offset = if invalid.by_log { log_start_offset } else { none.log_start_offset };
+    ProduceResult { bad_records: invalid.records, log_start_offset, ..none }
 }
 
 fn total(readings: &[Reading]) -> u32 {

@@ -31,8 +31,9 @@ pub enum TopicRef<'a> {
 }
 
 impl<'a> TopicRef<'a> {
-    /// A version has either names or ids: the other one is empty. No topic has an empty name.
-    pub(crate) fn of(name: &'a str, id: Uuid) -> TopicRef<'a> {
-        if name.is_empty() { TopicRef::Id(id) } else { TopicRef::Name(name) }
+    /// A version has either names or ids: the other one is empty. No topic has an empty name or id 0, but they can be
+    /// asked for: then the version counts.
+    pub(crate) fn of(name: &'a str, id: Uuid, by_id: bool) -> TopicRef<'a> {
+        if by_id || id != Uuid::ZERO { TopicRef::Id(id) } else { TopicRef::Name(name) }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Hole;
 use super::codec::{Field, Form, Malformed, Reader, Writer};
-use super::common::{LeaderIdAndEpoch, NodeEndpoint, TopicRef};
+use super::common::{LeaderIdAndEpoch, NodeEndpoint};
 use super::schema::Type;
 use super::table::{Message, message};
 use crate::ids::Uuid;
@@ -178,21 +178,5 @@ impl FetchResponse {
             let partition_index = part.partition_index;
             *part = PartitionData { partition_index, error_code: code, high_watermark: -1, ..PartitionData::default() };
         }
-    }
-}
-
-impl FetchTopic {
-    /// The topic.
-    #[must_use]
-    pub fn topic(&self) -> TopicRef<'_> {
-        TopicRef::of(&self.topic, self.topic_id)
-    }
-}
-
-impl ForgottenTopic {
-    /// The topic.
-    #[must_use]
-    pub fn topic(&self) -> TopicRef<'_> {
-        TopicRef::of(&self.topic, self.topic_id)
     }
 }

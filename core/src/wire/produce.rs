@@ -19,6 +19,8 @@ message! {
     } + {
         /// Whether the client may send zstd (KIP-110).
         zstd: bool = true;
+        /// Topics are named by their ids, not their names (KIP-516).
+        topic_ids: bool = false;
     }
 
     /// The batches of one topic.
@@ -70,6 +72,7 @@ message! {
 impl Message for ProduceRequest {
     fn normalise(&mut self, version: i16) -> Result<(), Malformed> {
         self.zstd = version >= 7;
+        self.topic_ids = version >= 13;
         Ok(())
     }
 }

@@ -273,13 +273,18 @@ fn zstd_came_with_produce_7() {
 #[test]
 fn topics_are_named_by_the_version() {
     let topic = FetchTopic { topic: "orders".into(), topic_id: ORDERS, ..Default::default() };
-    let named = |version| match again(version, FetchRequest { topics: vec![topic.clone()], ..Default::default() }) {
-        Request::Fetch(request) => request.topics[0].clone(),
+    let fetched = |version| match again(version, FetchRequest { topics: vec![topic.clone()], ..Default::default() }) {
+        Request::Fetch(request) => (request.topic_ids, request.topics[0].topic.clone(), request.topics[0].topic_id),
         other => panic!("{other:?}"),
     };
-    assert_eq!(named(12).topic(), TopicRef::Name("orders"));
-    assert_eq!(named(13).topic(), TopicRef::Id(ORDERS));
-    assert_eq!(FetchTopic::default().topic(), TopicRef::Id(Uuid::ZERO), "no name: an id that nobody has");
+    assert_eq!(fetched(12), (false, "orders".into(), Uuid::ZERO));
+    assert_eq!(fetched(13), (true, String::new(), ORDERS));
+    let produced = |version| match again(version, ProduceRequest::default()) {
+        Request::Produce(request) => request.topic_ids,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([3, 12, 13].map(produced), [false, false, true]);
+    assert_eq!(TopicRef::of("", Uuid::ZERO, false), TopicRef::Name(""), "nothing says no id but the version");
 }
 
 #[test]

@@ -185,6 +185,42 @@ fn a_bad_batch_with_acks_0_closes_the_connection() {
     });
 }
 
+#[test]
+fn an_empty_name_is_no_topic_and_an_empty_id_no_topics_id() {
+    entry("produce-empty-name", |rig| {
+        rig.connect().create_topic(TOPIC, 1);
+        let unknown = error::UNKNOWN_TOPIC_OR_PARTITION;
+        for (version, code) in [(3, unknown), (12, unknown), (13, error::UNKNOWN_TOPIC_ID)] {
+            let Response::Produce(answer) = rig.ask(version, produce_bytes("", Bytes::from(good()))) else { panic!() };
+            assert_eq!(answer.responses[0].partition_responses[0].error_code, code, "version {version}");
+        }
+    });
+}
+
+/// Kafka tells where the log begins when the log refuses a batch, and not when the request is at fault or the bytes are
+/// damaged.
+#[test]
+fn a_refusal_by_the_log_tells_where_it_begins() {
+    entry("refused-from-start", |rig| {
+        rig.connect().create_topic(TOPIC, 1);
+        let control = |mut bytes: Vec<u8>| {
+            bytes[22] |= 0x20;
+            summed(bytes)
+        };
+        let mut damaged = good();
+        *damaged.last_mut().unwrap() ^= 1;
+        let two = [good(), good()].concat();
+        for (bytes, code, start) in [
+            (control(good()), error::INVALID_RECORD, 0),
+            (damaged, error::CORRUPT_MESSAGE, -1),
+            (two, error::INVALID_RECORD, -1),
+            (good()[..40].to_vec(), error::INVALID_RECORD, -1),
+        ] {
+            assert_eq!(refuses(rig, 9, Some(bytes), code).log_start_offset, start, "{code}");
+        }
+    });
+}
+
 /// Partitions that are not there, by names and numbers of all kinds.
 #[test]
 fn partitions_that_are_not_there() {

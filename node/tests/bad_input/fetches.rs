@@ -110,6 +110,17 @@ fn partitions_that_are_not_there() {
             let refused = answer(rig, 11, |r| r.topics[0].topic = name.into());
             assert_eq!(code(&refused), error::UNKNOWN_TOPIC_OR_PARTITION);
         }
+    });
+}
+
+#[test]
+fn an_empty_name_is_no_topic_and_an_empty_id_no_topics_id() {
+    entry("fetch-empty-name", |rig| {
+        begin(rig);
+        for version in [4, 12] {
+            let refused = answer(rig, version, |r| r.topics[0].topic = String::new());
+            assert_eq!(code(&refused), error::UNKNOWN_TOPIC_OR_PARTITION, "version {version}");
+        }
         assert_eq!(code(&answer(rig, 13, |_| {})), error::UNKNOWN_TOPIC_ID);
     });
 }

@@ -452,6 +452,9 @@ public final class Script {
         wire.all("produce", ApiKeys.PRODUCE, v -> produce(v, "log", 0, batch("version " + v, "and one more")));
         wire.all("produce, acks=1", ApiKeys.PRODUCE, v -> produce(v, "log", 0, batch("acks " + v)).setAcks((short) 1));
         wire.all("produce to a topic that is not there", ApiKeys.PRODUCE, v -> produce(v, "nowhere", 0, batch("x")));
+        // By no name, and from version 13 on by no id.
+        ids.put("", Uuid.ZERO_UUID);
+        wire.all("produce to an empty name", ApiKeys.PRODUCE, v -> produce(v, "", 0, batch("x")));
         wire.all("produce to a partition that is not there", ApiKeys.PRODUCE, v -> produce(v, "log", 9, batch("x")));
         wire.all("produce with acks=2", ApiKeys.PRODUCE, v -> produce(v, "log", 0, batch("x")).setAcks((short) 2));
         wire.all("produce too much", ApiKeys.PRODUCE, v -> produce(v, "small", 0, batch("x".repeat(600))));
@@ -606,6 +609,7 @@ public final class Script {
             wire.ask("offset at " + time + " of nothing", ApiKeys.LIST_OFFSETS, list("offsets", 1, time, -1));
         }
         wire.all("offset of a topic that is not there", ApiKeys.LIST_OFFSETS, list("nowhere", 0, -1, -1));
+        wire.ask("offset of an empty name", ApiKeys.LIST_OFFSETS, list("", 0, -1, -1));
         wire.all("offset of a partition that is not there", ApiKeys.LIST_OFFSETS, list("offsets", 7, -1, -1));
         wire.all("offset, committed", ApiKeys.LIST_OFFSETS, list("offsets", 0, -1, -1).setIsolationLevel((byte) 1));
         wire.all("offset, isolation 2", ApiKeys.LIST_OFFSETS, list("offsets", 0, -1, -1).setIsolationLevel((byte) 2));
@@ -633,6 +637,7 @@ public final class Script {
         wire.ask("end of an epoch, in this one", ApiKeys.OFFSET_FOR_LEADER_EPOCH, end("offsets", 0, 0, 0));
         wire.ask("end of an epoch, in one to come", ApiKeys.OFFSET_FOR_LEADER_EPOCH, end("offsets", 0, 0, 9));
         wire.ask("end of an epoch of nothing", ApiKeys.OFFSET_FOR_LEADER_EPOCH, end("nowhere", 0, 0, -1));
+        wire.ask("end of an epoch of an empty name", ApiKeys.OFFSET_FOR_LEADER_EPOCH, end("", 0, 0, -1));
         wire.ask("end of an epoch of no partition", ApiKeys.OFFSET_FOR_LEADER_EPOCH, end("offsets", 7, 0, -1));
         wire.ask("end of an epoch for a debugger", ApiKeys.OFFSET_FOR_LEADER_EPOCH, end("offsets", 0, 0, -1).setReplicaId(-2));
     }
@@ -662,6 +667,7 @@ public final class Script {
         wire.all("fetch nothing", ApiKeys.FETCH, v -> fetch(v, "offsets", 1, 0));
         wire.all("fetch, committed", ApiKeys.FETCH, v -> fetch(v, "offsets", 0, 3).setIsolationLevel((byte) 1));
         wire.all("fetch a topic that is not there", ApiKeys.FETCH, v -> fetch(v, "nowhere", 0, 0));
+        wire.all("fetch an empty name", ApiKeys.FETCH, v -> fetch(v, "", 0, 0));
         wire.all("fetch a partition that is not there", ApiKeys.FETCH, v -> fetch(v, "offsets", 7, 0));
         wire.all("fetch a little", ApiKeys.FETCH, v -> with(fetch(v, "offsets", 0, 0), p -> p.setPartitionMaxBytes(1)));
         wire.all("fetch a little in all", ApiKeys.FETCH, v -> fetch(v, "offsets", 0, 0).setMaxBytes(1));
@@ -733,6 +739,7 @@ public final class Script {
             wire.ask("trim to " + offset, ApiKeys.DELETE_RECORDS, trim("offsets", 0, offset));
         }
         wire.ask("trim a topic that is not there", ApiKeys.DELETE_RECORDS, trim("nowhere", 0, 0));
+        wire.ask("trim an empty name", ApiKeys.DELETE_RECORDS, trim("", 0, 0));
         wire.ask("trim a partition that is not there", ApiKeys.DELETE_RECORDS, trim("offsets", 7, 0));
         for (long offset : List.of(0L, 3L, 4L, 5L)) {
             wire.ask("fetch at " + offset + " of what begins at 4", ApiKeys.FETCH, fetch(18, "offsets", 0, offset));

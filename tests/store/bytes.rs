@@ -291,6 +291,40 @@ fn a_segment_that_recovery_joined_stands_alone() {
     });
 }
 
+/// What is left of a large trim's files is in nobody's way, and goes whatever happens.
+#[test]
+fn a_trim_has_ended_before_its_files_are_gone() {
+    for crash in [None, Some(Crash::Kill), Some(Crash::PowerLoss)] {
+        let disk = device(SimDisk::new(5, Parameters { other_ns: 1_000_000..=1_000_000, ..Parameters::default() }));
+        let mut model = model();
+        let segments = async |store: &Store<SimDiskHandle>| {
+            let names = store.disk.list("__cluster_metadata-0").await.unwrap();
+            names.iter().filter(|name| name.ends_with(".log")).count()
+        };
+        simulated(&disk, async |store| {
+            store.logs.change(model.open());
+            for _ in 0..40 {
+                store.append(&mut model, 1, 100, true, 1).await;
+            }
+            store.logs.change(model.trim(Offset(39)));
+            store.settle(&mut model).await;
+            assert!(segments(store).await > 30, "it waited for its files");
+            store.append(&mut model, 1, 100, true, NO_ROLL).await;
+            assert!(segments(store).await > 30, "an append waited for them");
+            if crash.is_none() {
+                store.append(&mut model, 1, 100, true, 1).await;
+                assert_eq!(segments(store).await, 2, "a roll comes after them");
+            }
+        });
+        disk.crash(crash.unwrap_or(Crash::Kill), 0);
+        simulated(&disk, async |store| {
+            let (found, content) = store.found(model.log).await.unwrap();
+            assert!(model.now().is(&found, &content), "{crash:?}: {found:?}");
+            assert_eq!(segments(store).await, model.now().checkpoint().segments.len(), "{crash:?}");
+        });
+    }
+}
+
 /// A synced log of `count` batches of 64 KiB in a real folder; closed when `close`.
 fn written(name: &str, count: usize, close: bool) -> (PathBuf, Model) {
     let path = directory(name);

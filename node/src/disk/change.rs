@@ -1,10 +1,11 @@
 //! The rarer changes of a log: making, cutting, trimming and removing it, ballots, the clean close.
 //!
 //! Each begins when everything before it in the log's FIFO has ended, and no chore runs beside it. Each may be cut short
-//! by a crash at any operation: what it must not half do it announces first, in the marks, and recovery ends it.
+//! by a crash at any operation: what it must not half do it announces first, in the marks, and recovery ends it. A trim
+//! has ended once it is announced: thousands of files may be left to be removed, and nobody is to wait for that.
 
 use super::at;
-use super::commit::Change;
+use super::commit::{Change, Kind};
 use super::logs::Logs;
 use super::names::{self, BALLOT, INDEX, LOG, METADATA, STATE, TIMEINDEX, UNFINISHED, path};
 use super::scan::Scan;
@@ -220,7 +221,8 @@ impl<D: Disk> Logs<D> {
         Ok(file)
     }
 
-    /// Moves the log's start; whole segments below it go, but never the active one: `roll` begins another one first.
+    /// Moves the log's start; whole segments below it go, but never the active one: `roll` begins another one first. Their
+    /// files go afterwards.
     async fn trim(&self, log: &LogRef<D::File>, to: Offset, roll: Option<&Checkpoint>) -> io::Result<()> {
         if let Some(state) = roll {
             self.roll(log, state.clone(), true).await?;
@@ -238,10 +240,17 @@ impl<D: Disk> Logs<D> {
             it.generation += 1;
             (it.folder.clone(), gone)
         };
-        for segment in &gone {
-            self.remove_files(&folder, segment.base, &[LOG, INDEX, TIMEINDEX, STATE]).await?;
+        if gone.is_empty() {
+            return Ok(());
         }
-        self.sync_dir(&folder).await
+        let (this, bases) = (self.clone(), gone.into_iter().map(|segment| segment.base));
+        self.chore(log, Kind::Trim, async move {
+            for base in bases {
+                this.remove_files(&folder, base, &[LOG, INDEX, TIMEINDEX, STATE]).await?;
+            }
+            this.sync_dir(&folder).await
+        });
+        Ok(())
     }
 
     /// Makes a new start of the log durable.

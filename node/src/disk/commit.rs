@@ -4,7 +4,8 @@
 //! batch, so after a crash only that one can be torn: what the log is owed and gets in the same write, the journal has. A failed write or sync is final: it and everything behind it fails,
 //! nothing is retried. A log at rest has no task.
 //!
-//! A *chore* is work beside the queue, one at a time: zeros ahead of the batches, marks, the end of a closed segment.
+//! A *chore* is work beside the queue, one at a time: zeros ahead of the batches, marks, the end of a closed segment, the
+//! removal of those that were trimmed.
 
 use super::at;
 use super::logs::Logs;
@@ -136,13 +137,15 @@ pub(super) struct Head {
 
 /// What a chore does, for those who must not overtake it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Writes zeros past the segment's end, and marks: in the way of a write that reaches there.
     Fill,
     /// Makes the closed segment durable: in the way of a sync, which promises everything below.
     Settle,
     /// Writes what can be made anew.
     Index,
+    /// Removes segments that nothing names any more.
+    Trim,
 }
 
 /// Work beside the queue.
@@ -565,7 +568,12 @@ impl<D: Disk> Logs<D> {
         Ok(())
     }
 
-    fn chore(&self, log: &LogRef<D::File>, kind: Kind, work: impl Future<Output = io::Result<()>> + 'static) {
+    pub(super) fn chore(
+        &self,
+        log: &LogRef<D::File>,
+        kind: Kind,
+        work: impl Future<Output = io::Result<()>> + 'static,
+    ) {
         let held = log.clone();
         let task = spawn_local(async move {
             if let Err(error) = work.await {
@@ -668,7 +676,7 @@ impl<F> Log<F> {
             // It may be about to promise that every batch is synced.
             Kind::Fill => !sync || end > self.active().length,
             Kind::Settle => sync,
-            Kind::Index => false,
+            Kind::Index | Kind::Trim => false,
         }
     }
 }

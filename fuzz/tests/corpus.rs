@@ -1,7 +1,7 @@
 //! The targets over what fuzzing has kept: the least that reaches as much of the code as all that was tried. One file a
 //! target, each input with its length before it (32 bits, big-endian).
 
-use klamm_fuzz::{batch, wire};
+use klamm_fuzz::{batch, recovery, wire};
 
 /// The inputs of a file, at least so many.
 fn kept(mut file: &[u8], least: usize) -> Vec<&[u8]> {
@@ -23,4 +23,9 @@ fn kept_frames() {
 #[test]
 fn kept_batches() {
     kept(include_bytes!("../corpus/batch"), 100).into_iter().for_each(batch::batch);
+}
+
+#[test]
+fn kept_directories() {
+    kept(include_bytes!("../corpus/recovery"), 500).into_iter().for_each(recovery::recovery);
 }

@@ -218,6 +218,15 @@ fn rot_in_a_journal_is_refused_and_named() {
     assert_eq!(refusal(&path), format!("{VOLUME}: both its headers are damaged"));
 }
 
+/// Found by fuzzing: the number of the life to come overflowed.
+#[test]
+fn a_journal_of_the_last_life_that_there_is_is_refused() {
+    let path = directory("journal-last");
+    let last = format!("journal.{}.0of1.0", u64::MAX);
+    fs::write(path.join(&last), "").unwrap();
+    assert_eq!(refusal(&path), format!("{last}: no life can come after this one"));
+}
+
 #[test]
 fn a_torn_record_is_nobodys() {
     let path = directory("journal-torn");

@@ -73,7 +73,7 @@ impl<D: Disk> Logs<D> {
         // A folder that a kill left here, renamed but not synced, must not turn back later.
         disk.perform(Op::SyncDir { path: String::new() }).await?;
         let names = disk.list("").await?;
-        let logs = Logs::new(disk, options, volumes(&names, shard, shards), events);
+        let logs = Logs::new(disk, options, volumes(&names, shard, shards)?, events);
         let ours = |log: &LogId| log.owner(shards) == shard;
         let redo = logs.read_journals(&names, shards, ours).await?;
         for name in names {
@@ -464,10 +464,15 @@ impl<D: Disk> Logs<D> {
 }
 
 /// What this life's journal is called, when the data directory has these names.
-fn volumes(names: &[String], shard: ShardIndex, shards: u16) -> [Volume; 2] {
-    let lives = names.iter().filter_map(|name| names::volume(name)).map(|volume| volume.life);
-    let life = lives.max().unwrap_or_default() + 1;
-    [0, 1].map(|index| Volume { life, shard: shard.0, shards, index })
+fn volumes(names: &[String], shard: ShardIndex, shards: u16) -> io::Result<[Volume; 2]> {
+    let last = names.iter().filter_map(|name| names::volume(name)).max_by_key(|volume| volume.life);
+    let life = match last {
+        Some(last) => {
+            last.life.checked_add(1).ok_or_else(|| corrupt(&last.to_string(), "no life can come after this one"))?
+        }
+        None => 1,
+    };
+    Ok([0, 1].map(|index| Volume { life, shard: shard.0, shards, index }))
 }
 
 fn corrupt(path: &str, text: &str) -> io::Error {

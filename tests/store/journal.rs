@@ -1,11 +1,13 @@
 //! The journal that a shard's logs share: what is in it, that it goes, and what of it is refused.
 
-use super::model::{End, Model};
-use super::world::{Store, journaled, live_for_real};
+use super::model::{End, Model, crc};
+use super::world::{Store, device, journaled, live, live_for_real};
 use klamm::disk::Blocking;
 use klamm::disk::logs::Logs;
+use klamm::host::Disk;
 use klamm_core::effect::Input;
-use klamm_core::ids::{LogId, ShardIndex, Uuid};
+use klamm_core::ids::{LogId, Offset, ShardIndex, Uuid};
+use klamm_sim::disk::{Crash, Parameters, SimDisk};
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,10 +54,15 @@ fn records(volume: &[u8]) -> Vec<usize> {
     all
 }
 
+/// Three logs without anything in them.
+fn three() -> Vec<Model> {
+    let model = |i: u64| Model::new(LogId { topic: Uuid::from_halves(1, i), partition: 0 }, &format!("t{i}"));
+    (1..=3).map(model).collect()
+}
+
 /// Three logs, whose last groups are in the journal alone.
 fn owing(path: &Path) -> Vec<Model> {
-    let model = |i: u64| Model::new(LogId { topic: Uuid::from_halves(1, i), partition: 0 }, &format!("t{i}"));
-    let mut models: Vec<_> = (1..=3).map(model).collect();
+    let mut models = three();
     life(path, async |store| {
         for model in &mut models {
             store.logs.change(model.open());
@@ -75,7 +82,7 @@ fn owing(path: &Path) -> Vec<Model> {
 }
 
 /// In each round every log takes a batch, all in one turn.
-async fn rounds(store: &Store<Blocking>, models: &mut [Model], count: usize) {
+async fn rounds<D: Disk>(store: &Store<D>, models: &mut [Model], count: usize) {
     for round in 0..count {
         models.iter_mut().for_each(|m| store.logs.change(m.append(2, 100 + round, true, NO_ROLL)));
         for model in &mut *models {
@@ -102,7 +109,7 @@ async fn quiet() {
     }
 }
 
-async fn all_there(store: &Store<Blocking>, models: &mut [Model]) {
+async fn all_there<D: Disk>(store: &Store<D>, models: &mut [Model]) {
     for model in models {
         let (found, most) = (store.found(model.log).await, model.durable.len());
         model.find(found.as_ref(), most, most, End::Kill, "after a kill");
@@ -240,6 +247,85 @@ fn a_torn_record_is_nobodys() {
             assert_eq!(model.find(found.as_ref(), most - 1, most - 1, End::Kill, "torn"), most - 1);
         }
     });
+}
+
+/// What an earlier life wrote into the same place, or a client sent, is no record of this one.
+#[test]
+fn a_record_of_a_foreign_salt_behind_a_torn_one_is_nobodys() {
+    let path = directory("journal-foreign");
+    let mut models = owing(&path);
+    let mut volume = fs::read(path.join(VOLUME)).unwrap();
+    let [.., torn, foreign] = records(&volume)[..] else { panic!("two rounds at least") };
+    volume[torn + 40] ^= 1;
+    // Whole, but for another salt in its stamp.
+    volume[foreign + 8] ^= 1;
+    let list = foreign + 32 + usize::from(volume[foreign + 27]);
+    let sum = crc(&volume[foreign + 8..list]);
+    volume[foreign + 4..foreign + 8].copy_from_slice(&sum.to_be_bytes());
+    fs::write(path.join(VOLUME), &volume).unwrap();
+    life(&path, async |store| {
+        for model in &mut models {
+            let (found, most) = (store.found(model.log).await, model.durable.len());
+            assert_eq!(model.find(found.as_ref(), most - 2, most - 2, End::Kill, "torn"), most - 2);
+        }
+    });
+    // With the right one it was acknowledged, and what is bad before it as well.
+    let path = directory("journal-foreign-not");
+    owing(&path);
+    let [.., torn, foreign] = records(&fs::read(path.join(VOLUME)).unwrap())[..] else { panic!("two rounds") };
+    patch(&path, torn + 40);
+    let error = refusal(&path);
+    assert_eq!(error, format!("{VOLUME}: bad at position {torn}, but good again at {foreign}"));
+}
+
+#[test]
+fn marks_that_are_older_than_the_journal_are_refused() {
+    let path = directory("journal-ahead");
+    let mut models = owing(&path);
+    life(&path, async |store| {
+        go_on(&store, &mut models, 3).await;
+        store.logs.change({
+            let to = models[1].now().end();
+            models[1].truncate(Offset(to.0 - 2))
+        });
+        store.settle(&mut models[1]).await;
+        rounds(&store, &mut models, 3).await;
+    });
+    let marks = path.join("t2-0/marks");
+    let kept = fs::read(&marks).unwrap();
+    // As if the truncation had never been.
+    fs::remove_file(&marks).unwrap();
+    life(&path, async |store| {
+        let refused: Vec<_> = store.recovered.iter().filter_map(|(.., found)| found.as_ref().err()).collect();
+        assert_eq!(refused, ["t2-0/marks: older than the journal, or gone"]);
+        let needed = store.logs.needed_journals(|_| true);
+        assert!(!needed.is_empty());
+        store.logs.clone().forget_journals(&needed).await.unwrap();
+    });
+    fs::write(&marks, kept).unwrap();
+    life(&path, async |store| all_there(&store, &mut models).await);
+}
+
+#[test]
+fn a_disk_that_is_full_while_a_volume_is_made_goes_on_without_a_journal() {
+    // Room for one volume and a half.
+    let parameters = Parameters { capacity: Some(18 << 10), ..Parameters::default() };
+    let disk = device(SimDisk::new(1, parameters));
+    let mut models = three();
+    live(&disk, None, async |handle| {
+        let store = Store::start(handle, journaled()).await.unwrap();
+        models.iter_mut().for_each(|model| store.logs.change(model.open()));
+        rounds(&store, &mut models, 10).await;
+        assert!(disk.disk().counts().full > 0, "it was never full");
+        let names = store.disk.list("").await.unwrap();
+        assert!(!names.iter().any(|name| name.starts_with("journal.")), "{names:?}");
+    })
+    .unwrap();
+    disk.crash(Crash::PowerLoss, 0);
+    live(&disk, None, async |handle| {
+        all_there(&Store::start(handle, journaled()).await.unwrap(), &mut models).await;
+    })
+    .unwrap();
 }
 
 #[test]

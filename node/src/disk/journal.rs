@@ -39,8 +39,6 @@ pub(super) const STAMP_AT: u64 = 8;
 const LOG_BYTES: usize = 44;
 /// Batches of one record: each is a slice, and `IOV_MAX` is 1024.
 pub(super) const MOST_BATCHES: usize = 1000;
-/// No record is longer, in bytes.
-pub(super) const LONGEST: u64 = GROUP_BYTES + (RECORD_BYTES + MOST_BATCHES * (LOG_BYTES + PREFIX)) as u64;
 
 /// CRC-32C.
 pub(super) type Crc = fn(&[u8]) -> u32;

@@ -5,7 +5,7 @@
 //! To do it all once more is harmless, so a journal may be removed late, and another crash may come at any time.
 
 use super::at;
-use super::journal::{self, FIRST, HEADERS, Head, LONGEST, RECORD_BYTES, STAMP_AT, VOLUME_BYTES};
+use super::journal::{self, FIRST, HEADERS, Head, RECORD_BYTES, STAMP_AT, VOLUME_BYTES};
 use super::logs::Logs;
 use super::names::{self, LOG, Volume, path};
 use super::segment::Marks;
@@ -124,7 +124,7 @@ impl<D: Disk> Logs<D> {
                 Some(_) | None => None,
             };
             let (Some((head, _)), Some(found)) = (&head, found) else {
-                let behind = head.map_or(LONGEST, |(head, _)| head.size());
+                let behind = head.map_or(1, |(head, _)| head.size());
                 return self.nothing_behind(&reading, next, behind, number.unwrap_or_default()).await;
             };
             for (log, group) in found.into_iter().filter(|(log, _)| ours(log)) {
@@ -210,7 +210,8 @@ impl<D: Disk> Logs<D> {
         Batch::stored(bytes.freeze(), self.options().crc).ok()
     }
 
-    /// That behind a bad record, which takes so many bytes at most, no good one of this turn follows.
+    /// That behind a bad record, which takes so many bytes at least, no good one of this turn follows: it would have
+    /// been begun only when the bad one was durable, and acknowledged.
     async fn nothing_behind(
         &self,
         reading: &Reading<'_, D::File>,

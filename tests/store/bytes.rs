@@ -291,6 +291,70 @@ fn a_segment_that_recovery_joined_stands_alone() {
     });
 }
 
+/// Each lists a few segments, however many there are; all of them are found, after trims and cuts too.
+#[test]
+fn checkpoints_of_many_segments_are_small() {
+    let disk = device(SimDisk::new(5, Parameters::default()));
+    let mut model = model();
+    let checkpoints = async |store: &Store<SimDiskHandle>| {
+        let mut bytes = 0;
+        let names = store.disk.list("__cluster_metadata-0").await.unwrap();
+        for name in names.iter().filter(|name| name.ends_with(".checkpoint")) {
+            let file = store.disk.open(&format!("__cluster_metadata-0/{name}"), false).await.unwrap();
+            bytes += store.disk.length(&file).await.unwrap();
+        }
+        bytes
+    };
+    simulated(&disk, async |store| {
+        store.logs.change(model.open());
+        for _ in 0..500 {
+            store.append(&mut model, 1, 50, true, 1).await;
+        }
+        let bytes = checkpoints(store).await;
+        assert!(bytes < 500 * 250, "{bytes} bytes: each one lists all that are below");
+    });
+    for (trim, cut) in [(Offset(77), None), (Offset(256), Some(Offset(490))), (Offset(489), None)] {
+        disk.crash(Crash::PowerLoss, 0);
+        simulated(&disk, async |store| {
+            let (found, content) = store.found(model.log).await.unwrap();
+            assert!(model.now().is(&found, &content), "before the trim to {trim}");
+            model.recovered(model.durable.len(), Some(&(found, content)));
+            store.logs.change(model.trim(trim));
+            if let Some(to) = cut {
+                store.logs.change(model.truncate(to));
+            }
+            for _ in 0..5 {
+                store.append(&mut model, 1, 50, true, 1).await;
+            }
+        });
+    }
+    disk.crash(Crash::PowerLoss, 0);
+    simulated(&disk, async |store| {
+        let (found, content) = store.found(model.log).await.unwrap();
+        assert!(model.now().is(&found, &content), "in the end");
+    });
+}
+
+#[test]
+fn a_lost_checkpoint_that_others_stand_on_is_refused_and_named() {
+    let path = directory("store-lost-checkpoint");
+    let mut model = model();
+    life(&path, small(), async |store| {
+        store.logs.change(model.open());
+        for _ in 0..6 {
+            store.append(&mut model, 1, 50, true, 1).await;
+        }
+        store.logs.close().await.unwrap();
+    });
+    // The fifth lists the segment before it, and the others are in the fourth.
+    let lost = format!("__cluster_metadata-0/{:020}.checkpoint", 4);
+    let kept = fs::read(path.join(&lost)).unwrap();
+    fs::remove_file(path.join(&lost)).unwrap();
+    assert_eq!(refusal(&path), format!("{lost}: is gone"));
+    fs::write(path.join(&lost), kept).unwrap();
+    life(&path, small(), async |store| assert!(store.found(model.log).await.is_some()));
+}
+
 /// What is left of a large trim's files is in nobody's way, and goes whatever happens.
 #[test]
 fn a_trim_has_ended_before_its_files_are_gone() {

@@ -9,7 +9,7 @@
 
 use super::at;
 use super::logs::Logs;
-use super::names::{INDEX, LOG, MARKS, STATE, TIMEINDEX, path};
+use super::names::{INDEX, LOG, MARKS, TIMEINDEX, path};
 use super::segment::{Log, LogRef, Marks, Segment};
 use super::small;
 use super::tail::PREFIX;
@@ -461,7 +461,7 @@ impl<D: Disk> Logs<D> {
     async fn settle(&self, log: &LogRef<D::File>, old: Offset, state: &Checkpoint) -> io::Result<()> {
         self.trim_zeros(log, old).await?;
         let folder = log.borrow().folder.clone();
-        small::write(self.disk(), &folder, &format!("{:020}.{STATE}", state.at.0), state).await?;
+        self.write_state(&folder, state).await?;
         let mut it = log.borrow_mut();
         it.synced = it.synced.max(state.at);
         it.marks.flushed = it.marks.flushed.max(state.at);

@@ -1,5 +1,6 @@
 //! Bytes on disk: segments, indexes, group commit, recovery; and the two real drivers of the `Disk` trait.
 
+mod below;
 mod blocking;
 mod change;
 mod commit;

@@ -176,8 +176,7 @@ impl<D: Disk> Logs<D> {
         for (segment, summary) in scanned.into_iter().zip(&state.segments[log.segments.len()..]) {
             if segment.below.at > first {
                 // Its roll was cut short; what is below it is durable by now.
-                let name = format!("{:020}.{STATE}", segment.below.at.0);
-                small::write(self.disk(), folder, &name, &segment.below).await?;
+                self.write_state(folder, &segment.below).await?;
             }
             if !self.make_durable(folder, &segment, closed).await? {
                 return Ok(None);
@@ -245,10 +244,7 @@ impl<D: Disk> Logs<D> {
         let Some(base) = states.intersection(kept).last() else {
             return Ok(Checkpoint { at: *first, log_start_offset: *first, ..Checkpoint::default() });
         };
-        let path = path(folder, *base, STATE);
-        let state: Option<Checkpoint> = small::read(self.disk(), &path).await?;
-        let state = state.filter(|s| s.at == *base && s.segments.is_sorted_by_key(|s| s.base));
-        state.ok_or_else(|| corrupt(&path, "is another segment's"))
+        self.read_state(folder, *base, *first).await
     }
 
     /// The segments below the state: they must be there, whole.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use std::io;
 
 const MAGIC: &[u8; 4] = b"klmm";
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 const PREFIX: usize = 10;
 
 /// Reads one; `None` when there is none.

@@ -355,6 +355,42 @@ fn a_lost_checkpoint_that_others_stand_on_is_refused_and_named() {
     life(&path, small(), async |store| assert!(store.found(model.log).await.is_some()));
 }
 
+/// An error of writing back is told to the files that are open then.
+#[test]
+fn a_file_with_unsynced_bytes_is_not_closed_to_open_others() {
+    let path = directory("store-pinned");
+    let of = |i: u64| Model::new(LogId { topic: Uuid::from_halves(1, i), partition: 0 }, &format!("t{i}"));
+    let mut models: Vec<_> = (1..=6).map(of).collect();
+    let open = || {
+        let files = fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+        files.filter(|file| file.starts_with(&path) && file.extension().is_some()).count()
+    };
+    life(&path, small(), async |store| {
+        for model in &mut models {
+            store.logs.change(model.open());
+            store.append(model, 1, 100, true, NO_ROLL).await;
+        }
+        store.logs.close().await.unwrap();
+    });
+    // Two may be open.
+    life(&path, small(), async |store| {
+        let (last, others) = models.split_last_mut().unwrap();
+        for model in [&mut *last].into_iter().chain(&mut *others) {
+            model.recovered(model.durable.len(), None);
+        }
+        for model in &mut *others {
+            store.append(model, 1, 100, false, NO_ROLL).await;
+        }
+        assert_eq!(open(), 5, "one was closed");
+        for model in others {
+            store.logs.change(model.flush());
+            store.settle(model).await;
+        }
+        store.append(last, 1, 100, true, NO_ROLL).await;
+        assert_eq!(open(), 2);
+    });
+}
+
 /// What is left of a large trim's files is in nobody's way, and goes whatever happens.
 #[test]
 fn a_trim_has_ended_before_its_files_are_gone() {

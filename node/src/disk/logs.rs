@@ -21,6 +21,9 @@ use std::io;
 use std::rc::{Rc, Weak};
 use tokio::sync::oneshot;
 
+/// So many of the files that were not used the longest are looked at when one too many is open.
+const EVICTION_LOOKS: usize = 16;
+
 /// How the bytes are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -348,12 +351,23 @@ impl<D: Disk> Logs<D> {
         }
     }
 
-    /// Closes the files that were not used the longest. Whoever is using one has it.
+    /// Closes the files that were not used the longest. Whoever is using one has it. One with bytes that are not synced
+    /// stays open: that they could not be written is told to the files that are open then, and later ones hear of it only
+    /// as long as the kernel remembers the file at all (errseq).
     fn evict_files(&self) {
-        while self.0.files.borrow().len() > self.0.options.open_files {
+        let mut looks = EVICTION_LOOKS;
+        while self.0.files.borrow().len() > self.0.options.open_files && looks > 0 {
+            looks -= 1;
             let Some((id, base)) = self.0.files.borrow_mut().oldest() else { return };
             let Some(log) = self.log(id) else { continue };
             let mut log = log.borrow_mut();
+            if log.is_unsynced(base) {
+                if let Some(segment) = log.segment_mut(base) {
+                    segment.used = 0;
+                    self.0.files.borrow_mut().touch(&mut segment.used, (id, base));
+                }
+                continue;
+            }
             let closed = log.active().base != base;
             if let Some(segment) = log.segment_mut(base) {
                 (segment.file, segment.used) = (None, 0);

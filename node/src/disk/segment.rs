@@ -250,6 +250,15 @@ impl<F> Log<F> {
         self.segments.get(after.checked_sub(1)?).map(|s| (s, next))
     }
 
+    /// Whether a segment's file has bytes that the device may not have, or is about to get some.
+    pub(super) fn is_unsynced(&self, base: Offset) -> bool {
+        let after = self.segments.partition_point(|s| s.base <= base);
+        match self.segments.get(after) {
+            Some(next) => next.base > self.synced,
+            None => self.written > self.synced || self.draining,
+        }
+    }
+
     /// The state below a new segment, with the segments as they are in files.
     pub(super) fn closing(&self, mut state: Checkpoint) -> Checkpoint {
         assert_eq!(state.at, self.written, "{}: a roll begins where the files end", self.id);

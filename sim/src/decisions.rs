@@ -6,8 +6,11 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::report::Report;
 
 /// The version of the file.
 const VERSION: u32 = 1;
@@ -276,6 +279,18 @@ pub enum Turn {
     At(u64),
     /// It took its last one.
     Never,
+}
+
+/// What a run by a book came to, and what it decided.
+pub fn recorded(run: impl FnOnce(Rc<Book>) -> Report) -> (Report, Decisions) {
+    let book = Rc::new(Book::writing());
+    (run(book.clone()), book.used())
+}
+
+/// What a run came to for which this was decided; what of it was asked for, and how much was not, of how much.
+pub fn replayed(decisions: &Decisions, run: impl FnOnce(Rc<Book>) -> Report) -> (Report, Decisions, (usize, usize)) {
+    let book = Rc::new(Book::reading(decisions.clone()));
+    (run(book.clone()), book.used(), book.unused())
 }
 
 /// Where decisions come from, and where they are written down.

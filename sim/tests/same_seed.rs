@@ -1,10 +1,11 @@
 //! A run is a function of its seed, whatever process it is in: no clock, no address, no hash order, no thread of this
 //! machine gets into it.
 
-use klamm_sim::decisions::{Decisions, File};
+use klamm_sim::decisions::{self, Book, File};
 use klamm_sim::report::Report;
 use std::fs;
 use std::process::{Command, Output};
+use std::rc::Rc;
 
 fn klamm_sim(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_klamm-sim")).args(arguments).output().expect("the binary of this package")
@@ -35,8 +36,8 @@ fn exit_codes_tell() {
 }
 
 /// What a run of either engine decided, as a file.
-fn recorded(engine: &str, seed: u64, record: fn(u64) -> (Report, Decisions)) -> String {
-    let (report, decisions) = record(seed);
+fn recorded(engine: &str, seed: u64, by: fn(u64, bool, Rc<Book>) -> Report) -> String {
+    let (report, decisions) = decisions::recorded(|book| by(seed, false, book));
     let mut file = File::new(engine, seed, decisions);
     file.digest = format!("{:016x}", report.digest);
     let path = format!("{}/{engine}-{seed}.json", env!("CARGO_TARGET_TMPDIR"));
@@ -46,7 +47,7 @@ fn recorded(engine: &str, seed: u64, record: fn(u64) -> (Report, Decisions)) -> 
 
 #[test]
 fn a_file_of_decisions_is_the_run_in_another_process_too() {
-    for path in [recorded("world", 5, klamm_sim::world::record), recorded("direct", 5, klamm_sim::direct::record)] {
+    for path in [recorded("world", 5, klamm_sim::world::by), recorded("direct", 5, klamm_sim::direct::by)] {
         let output = klamm_sim(&["replay", &path]);
         let said = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{path}: {said}");
@@ -57,7 +58,7 @@ fn a_file_of_decisions_is_the_run_in_another_process_too() {
         assert_eq!(shrunk.status.code(), Some(2), "what does not fail cannot be shrunk: {shrunk:?}");
     }
     let strange = format!("{}/strange.json", env!("CARGO_TARGET_TMPDIR"));
-    let text = fs::read_to_string(recorded("world", 6, klamm_sim::world::record)).unwrap();
+    let text = fs::read_to_string(recorded("world", 6, klamm_sim::world::by)).unwrap();
     fs::write(&strange, text.replace("\"engine\": \"world\"", "\"engine\": \"worlds\"")).unwrap();
     let output = klamm_sim(&["replay", &strange]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");

@@ -11,10 +11,11 @@ mod replay;
 mod run;
 mod screen;
 
-use crate::decisions::Decisions;
+use crate::decisions::{Book, Decisions, recorded, replayed};
 use crate::report::{Engine, Report};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// A seed that ran differently twice.
 const DIFFERENT: u8 = 5;
@@ -57,27 +58,25 @@ enum EngineName {
 }
 
 impl EngineName {
-    fn run(self, seed: u64, trace: bool) -> Report {
+    fn by(self, seed: u64, trace: bool, book: Rc<Book>) -> Report {
         match self {
-            EngineName::World => crate::world::run(seed, trace),
-            EngineName::Direct => crate::direct::run(seed, trace),
+            EngineName::World => crate::world::by(seed, trace, book),
+            EngineName::Direct => crate::direct::by(seed, trace, book),
         }
+    }
+
+    fn run(self, seed: u64, trace: bool) -> Report {
+        self.by(seed, trace, Rc::new(Book::Blank))
     }
 
     /// Runs a seed, and keeps what was decided.
     fn record(self, seed: u64) -> (Report, Decisions) {
-        match self {
-            EngineName::World => crate::world::record(seed),
-            EngineName::Direct => crate::direct::record(seed),
-        }
+        recorded(|book| self.by(seed, false, book))
     }
 
     /// Runs what was decided; tells what of it was asked for, and how much was not, of how much.
     fn replay(self, seed: u64, decisions: &Decisions, trace: bool) -> (Report, Decisions, (usize, usize)) {
-        match self {
-            EngineName::World => crate::world::replay(seed, decisions, trace),
-            EngineName::Direct => crate::direct::replay(seed, decisions, trace),
-        }
+        replayed(decisions, |book| self.by(seed, trace, book))
     }
 
     /// Runs of a failure that are tried to make it smaller, where nobody said how many.

@@ -14,7 +14,7 @@ use klamm_core::wire::{
     list_offsets,
 };
 
-use super::admin::everything;
+use super::admin::{everything, listed};
 use super::client::{Ask, Cx, Role, odd_answer};
 use super::consumer::{fetch, fetched, values};
 use super::params::MS;
@@ -103,19 +103,8 @@ impl Inspector {
                 }),
             };
         }
-        cx.history.listed(asked, response)?;
-        for topic in &response.topics {
-            let name = topic.name.clone().unwrap_or_default();
-            let life = match cx.history.life(topic.topic_id) {
-                Some((life, _)) => life.clone(),
-                // A topic that came of a request without an answer: nobody has used it.
-                None if name.starts_with("mortal-") => continue,
-                None => name,
-            };
-            for partition in topic.partitions.iter().map(|p| p.partition_index) {
-                self.left.push_back(Look::new((life.clone(), partition), LogId { topic: topic.topic_id, partition }));
-            }
-        }
+        let all = listed(asked, response, cx.history)?;
+        self.left.extend(all.into_iter().map(|(at, log)| Look::new(at, log)));
         Ok(())
     }
 

@@ -37,7 +37,7 @@ use std::rc::Rc;
 use klamm_core::effect::Input;
 use klamm_core::ids::LogId;
 
-use crate::decisions::{Book, Decisions, Fault};
+use crate::decisions::{Book, Fault};
 use crate::history::History;
 use crate::panics;
 use crate::report::{Engine, Report, Verdict, Violation};
@@ -232,23 +232,13 @@ struct Sim {
 /// Runs a seed.
 #[must_use]
 pub fn run(seed: u64, trace: bool) -> Report {
-    run_by(seed, trace, Rc::new(Book::Blank), Canary::None)
+    by(seed, trace, Rc::new(Book::Blank))
 }
 
-/// Runs a seed and keeps what was decided.
+/// Runs a seed by a book.
 #[must_use]
-pub fn record(seed: u64) -> (Report, Decisions) {
-    let book = Rc::new(Book::writing());
-    let report = run_by(seed, false, book.clone(), Canary::None);
-    (report, book.used())
-}
-
-/// Runs what was decided; tells what of it was asked for, and how much was not, of how much.
-#[must_use]
-pub fn replay(seed: u64, decisions: &Decisions, trace: bool) -> (Report, Decisions, (usize, usize)) {
-    let book = Rc::new(Book::reading(decisions.clone()));
-    let report = run_by(seed, trace, book.clone(), Canary::None);
-    (report, book.used(), book.unused())
+pub fn by(seed: u64, trace: bool, book: Rc<Book>) -> Report {
+    run_by(seed, trace, book, Canary::None)
 }
 
 /// Runs a seed by a book, in a world that may break its promise.

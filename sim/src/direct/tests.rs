@@ -1,6 +1,7 @@
 //! The engine itself: a seed is a run, decisions replay and shrink, and a disk that breaks its promise is found out.
 
 use super::*;
+use crate::decisions::{Decisions, recorded, replayed};
 use crate::shrink::shrink;
 
 #[test]
@@ -15,25 +16,25 @@ fn a_seed_twice_is_the_same_run() {
 #[test]
 fn what_was_decided_replays_to_the_same_run() {
     for seed in 0..10 {
-        let (report, decisions) = record(seed);
-        let (again, used, (unused, of)) = replay(seed, &decisions, false);
+        let (report, decisions) = recorded(|book| by(seed, false, book));
+        let (again, used, (unused, of)) = replayed(&decisions, |book| by(seed, false, book));
         assert_eq!((report.digest, report.counters), (again.digest, again.counters), "seed {seed}");
         assert!(of > 100, "seed {seed} decides only {of} things");
         // Of turns that nobody came to take, and faults that were still to come, some are left.
         assert!(unused * 50 < of, "seed {seed}: {unused} of {of} are not asked for");
-        assert_eq!(replay(seed, &used, false).0.digest, report.digest, "seed {seed}");
+        assert_eq!(replayed(&used, |book| by(seed, false, book)).0.digest, report.digest, "seed {seed}");
     }
 }
 
 #[test]
 fn every_subset_is_a_run_in_which_all_is_well() {
     for seed in 0..20 {
-        let (_, decisions) = record(seed);
+        let (_, decisions) = recorded(|book| by(seed, false, book));
         let some = decisions.items().enumerate().filter(|(n, _)| n % 3 != seed as usize % 3).map(|(_, item)| item);
-        let (report, _, _) = replay(seed, &decisions.without(&some.collect()), false);
+        let (report, _, _) = replayed(&decisions.without(&some.collect()), |book| by(seed, false, book));
         assert!(matches!(report.verdict, Verdict::Clean | Verdict::Inconclusive(_)), "{report}");
         let nothing = Decisions { parameters: decisions.parameters.clone(), ..Decisions::default() };
-        let (report, _, _) = replay(seed, &nothing, false);
+        let (report, _, _) = replayed(&nothing, |book| by(seed, false, book));
         assert!(matches!(report.verdict, Verdict::Inconclusive(_)), "nobody does anything: {report}");
     }
 }
@@ -44,14 +45,11 @@ fn a_broken_promise_comes_down_to_one_fault_and_a_few_turns() {
     let property = |report: &Report| report.property().map(str::to_owned);
     let failing = (0..60).find(|seed| property(&run_by(*seed, false, Rc::new(Book::Blank), canary)).is_some());
     let seed = failing.expect("it is found");
-    let book = Rc::new(Book::writing());
-    let report = run_by(seed, false, book.clone(), canary);
+    let (report, before) = recorded(|book| run_by(seed, false, book, canary));
     let mut run = |decisions: &Decisions| {
-        let book = Rc::new(Book::reading(decisions.clone()));
-        let report = run_by(seed, false, book.clone(), canary);
-        (property(&report), book.used())
+        let (report, used, _) = replayed(decisions, |book| run_by(seed, false, book, canary));
+        (property(&report), used)
     };
-    let before = book.used();
     let shrunk = shrink(&before, "durable-before-seen", 1_000, &mut run).expect("it replays");
     assert_eq!(property(&report).as_deref(), Some("durable-before-seen"));
     let (many, few) = (before.sizes(), shrunk.decisions.sizes());

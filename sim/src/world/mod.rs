@@ -29,7 +29,7 @@ mod turns;
 
 use crate::client::{BROKER, Wire};
 use crate::clock::EPOCH_MS;
-use crate::decisions::{Book, Decisions};
+use crate::decisions::Book;
 use crate::dice::Dice;
 use crate::disk::{Device, Faults, SimDisk};
 use crate::panics::{self, Watch};
@@ -128,23 +128,13 @@ struct World {
 /// Runs a seed. `trace`: the report has a line a step; else, of a run that failed, the last ones.
 #[must_use]
 pub fn run(seed: u64, trace: bool) -> Report {
-    run_by(seed, trace, Rc::new(Book::Blank), Canary::None)
+    by(seed, trace, Rc::new(Book::Blank))
 }
 
-/// Runs a seed and keeps what was decided.
+/// Runs a seed by a book.
 #[must_use]
-pub fn record(seed: u64) -> (Report, Decisions) {
-    let book = Rc::new(Book::writing());
-    let report = run_by(seed, false, book.clone(), Canary::None);
-    (report, book.used())
-}
-
-/// Runs what was decided; tells what of it was asked for, and how much was not, of how much.
-#[must_use]
-pub fn replay(seed: u64, decisions: &Decisions, trace: bool) -> (Report, Decisions, (usize, usize)) {
-    let book = Rc::new(Book::reading(decisions.clone()));
-    let report = run_by(seed, trace, book.clone(), Canary::None);
-    (report, book.used(), book.unused())
+pub fn by(seed: u64, trace: bool, book: Rc<Book>) -> Report {
+    run_by(seed, trace, book, Canary::None)
 }
 
 /// A promise that the world breaks on purpose: it must be found out.
@@ -370,34 +360,35 @@ fn employ(ledger: &Rc<Ledger>, work: impl Future<Output = ()> + 'static) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decisions::{Decisions, recorded, replayed};
     use crate::shrink::shrink;
 
     #[test]
     fn what_was_decided_replays_to_the_same_run() {
         for seed in 0..12 {
-            let (report, decisions) = record(seed);
+            let (report, decisions) = recorded(|book| by(seed, false, book));
             assert_eq!(report.digest, run(seed, false).digest, "seed {seed}: recording changes nothing");
-            let (again, used, (unused, of)) = replay(seed, &decisions, false);
+            let (again, used, (unused, of)) = replayed(&decisions, |book| by(seed, false, book));
             assert_eq!((report.digest, report.counters), (again.digest, again.counters), "seed {seed}");
             assert_eq!(report.faults, again.faults, "seed {seed}");
             assert!(of > 500, "seed {seed} decides only {of} things");
             // A turn that comes while another one waits may have to wait, too.
             assert!(unused * 50 < of, "seed {seed}: {unused} of {of} are not asked for");
-            assert_eq!(replay(seed, &used, false).0.digest, report.digest, "seed {seed}");
+            assert_eq!(replayed(&used, |book| by(seed, false, book)).0.digest, report.digest, "seed {seed}");
         }
     }
 
     #[test]
     fn every_subset_is_a_run_in_which_all_is_well() {
         for seed in 0..30 {
-            let (_, decisions) = record(seed);
+            let (_, decisions) = recorded(|book| by(seed, false, book));
             let some = decisions.items().enumerate().filter(|(n, _)| n % 3 != seed as usize % 3).map(|(_, item)| item);
-            let (report, _, _) = replay(seed, &decisions.without(&some.collect()), false);
+            let (report, _, _) = replayed(&decisions.without(&some.collect()), |book| by(seed, false, book));
             assert!(matches!(report.verdict, Verdict::Clean | Verdict::Inconclusive(_)), "{report}");
         }
-        let (_, decisions) = record(0);
+        let (_, decisions) = recorded(|book| by(0, false, book));
         let nothing = Decisions { parameters: decisions.parameters, ..Decisions::default() };
-        let (report, _, _) = replay(0, &nothing, false);
+        let (report, _, _) = replayed(&nothing, |book| by(0, false, book));
         assert!(matches!(report.verdict, Verdict::Inconclusive(_)), "nobody does anything: {report}");
     }
 
@@ -408,15 +399,12 @@ mod tests {
         let runs = (0..40).map(|seed| run_by(seed, false, Rc::new(Book::Blank), canary));
         let failed = runs.filter(|report| property(report).is_some()).map(|report| report.seed).next();
         let seed = failed.expect("it is found");
-        let book = Rc::new(Book::writing());
-        let report = run_by(seed, false, book.clone(), canary);
+        let (report, before) = recorded(|book| run_by(seed, false, book, canary));
         let property_broken = property(&report).expect("it fails again");
         let mut run = |decisions: &Decisions| {
-            let book = Rc::new(Book::reading(decisions.clone()));
-            let report = run_by(seed, false, book.clone(), canary);
-            (property(&report), book.used())
+            let (report, used, _) = replayed(decisions, |book| run_by(seed, false, book, canary));
+            (property(&report), used)
         };
-        let before = book.used();
         let shrunk = shrink(&before, &property_broken, 300, &mut run).expect("it replays");
         let (many, few) = (before.sizes(), shrunk.decisions.sizes());
         // A power loss, or a start and the last crash of a run.

@@ -3,7 +3,8 @@
 //! Changes of a log end in order; appends that wait while others are under way are written, and synced, together. A
 //! crash keeps a prefix, never a batch without those before it: recovery of the real store cuts there. A failed sync
 //! proves nothing about what it covered, neither then nor when it is read again. Recovery makes durable all that it
-//! reports; one that a crash cuts short has done so with some logs, and with a part of one. Knows no files: torn headers, directories and indexes are the `world` engine's.
+//! reports; one that a crash cuts short has done so with some logs, and with a part of one. Knows no files: torn headers,
+//! directories and indexes are the `world` engine's.
 
 mod follow;
 mod harm;

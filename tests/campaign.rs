@@ -127,7 +127,7 @@ fn what_recovery_reads_may_be_gone_when_it_is_written_again() {
 /// end was not told until that was said, as it should be; the simulated consumer knew no such answer.
 #[test]
 fn a_log_that_is_not_placed_yet_does_not_tell_its_end() {
-    run(klamm_sim::direct::run, &[512]);
+    run(klamm_sim::direct::run, &[795]);
 }
 
 /// Rot took the first batch of a segment: the model disk forgot the segment with it, of which the real store keeps the

@@ -19,8 +19,8 @@ use std::rc::Rc;
 
 /// How long an answer may take.
 const ANSWER_MS: u64 = 5_000;
-/// Bytes of one fetch: of a log of hundreds of tiny segments on a slow disk, more would take longer than a fetch waits
-/// (seed 709 asked for all of it again and again).
+/// Bytes of one fetch. Of a log of hundreds of tiny segments on a slow disk a megabyte once took longer than a fetch
+/// waits, for ever; since a lease ends after some segments no seed shows that any more.
 const STEP_BYTES: i32 = 40_000;
 /// Between two tries.
 const PAUSE_MS: u64 = 50;

@@ -309,7 +309,7 @@ impl Header {
             return Err(invalid("a producer id without epoch and sequence"));
         }
         if id == -1 && self.is_transactional() {
-            return Err(invalid("a transactional batch without a producer id"));
+            return Err(malformed("a transactional batch without a producer id"));
         }
         Ok(())
     }
@@ -341,7 +341,7 @@ fn shape(bytes: &[u8]) -> Result<Header, Invalid> {
     }
 }
 
-/// Not one batch at all.
+/// Not one batch at all, or one that no request may bring.
 fn malformed(reason: &'static str) -> Invalid {
     Invalid { by_log: false, ..invalid(reason) }
 }

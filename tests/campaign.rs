@@ -123,6 +123,13 @@ fn what_recovery_reads_may_be_gone_when_it_is_written_again() {
     run(klamm_sim::world::run, &[200_154]);
 }
 
+/// The sync failed that was to put on the device what the journal had of a log. No change of the log's had failed, so it was
+/// served on; then its pages left the cache, and a consumer was given zeros.
+#[test]
+fn what_a_failed_sync_has_left_is_not_served() {
+    run(klamm_sim::world::run, &[711_999]);
+}
+
 /// A broker died between the first batch of a log and the record that says where that log lies. After the restart its
 /// end was not told until that was said, as it should be; the simulated consumer knew no such answer.
 #[test]

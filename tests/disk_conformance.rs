@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use klamm::disk::{AnyDisk, Blocking, Driver, Uring};
-use klamm::host::{Disk, Op, Outcome};
+use klamm::host::{BLOCK, Disk, Op, Outcome};
 use klamm_sim::disk::{Device, Parameters, SimDisk, SimDiskHandle};
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};
@@ -175,6 +175,7 @@ async fn conforms<D: Disk>(disk: &D) {
     nobody_need_wait(disk).await;
     names_have_a_length(disk).await;
     files_have_an_end(disk).await;
+    whole_blocks_go_past_the_page_cache(disk).await;
 }
 
 async fn write<D: Disk>(disk: &D, file: &D::File, at: u64, data: &[&'static [u8]], sync: bool) -> io::Result<()> {
@@ -250,6 +251,36 @@ async fn reads_stop_at_the_end<D: Disk>(disk: &D) {
     assert!(disk.read(&file, 3, 0).await.unwrap().is_empty());
 }
 
+/// Whatever way a file is written, every way of reading it gives the same.
+async fn whole_blocks_go_past_the_page_cache<D: Disk>(disk: &D) {
+    let direct = disk.open_direct("direct", true).await.unwrap();
+    let cached = disk.open("direct", false).await.unwrap();
+    disk.perform(Op::SetLength { file: direct.clone(), len: 16 * BLOCK }).await.unwrap();
+    disk.perform(Op::Sync { file: direct.clone() }).await.unwrap();
+    assert!(disk.read(&cached, 0, 5).await.unwrap().iter().all(|b| *b == 0));
+    let some: Bytes = (0..3 * BLOCK as u32).map(|i| (i ^ (i >> 8)) as u8).collect();
+    for (sync, at) in [(true, 0), (false, 5 * BLOCK), (true, 14 * BLOCK)] {
+        // In pieces of any length: only the whole must be blocks.
+        let data = vec![some.slice(..1), some.slice(1..5000), some.slice(5000..)];
+        disk.perform(Op::Write { file: direct.clone(), at, data, sync }).await.unwrap();
+        assert_eq!(disk.read(&cached, at, some.len()).await.unwrap(), some);
+    }
+    assert_eq!(disk.length(&cached).await.unwrap(), 17 * BLOCK);
+    let odd = async |at, len| {
+        let data = vec![some.slice(..len)];
+        let op = Op::Write { file: direct.clone(), at, data, sync: true };
+        disk.perform(op).await.unwrap_err().kind()
+    };
+    assert_eq!(odd(1, BLOCK as usize).await, ErrorKind::InvalidInput);
+    assert_eq!(odd(BLOCK, 1).await, ErrorKind::InvalidInput);
+    assert_eq!(odd(512, 512).await, ErrorKind::InvalidInput);
+    assert_eq!(disk.read(&cached, BLOCK, 2).await.unwrap(), some.slice(BLOCK as usize..BLOCK as usize + 2));
+    let missing = Op::Open { path: "direct-missing".to_owned(), create: false, direct: true };
+    assert_eq!(disk.perform(missing).await.unwrap_err().kind(), ErrorKind::NotFound);
+    disk.write_back(&cached, 0, 17 * BLOCK);
+    assert_eq!(disk.read(&cached, 0, 9).await.unwrap(), some.slice(..9));
+}
+
 async fn lengths_change<D: Disk>(disk: &D) {
     let file = disk.open("length", true).await.unwrap();
     let set = async |len| disk.perform(Op::SetLength { file: file.clone(), len }).await.unwrap();
@@ -320,10 +351,10 @@ async fn errors_have_their_kind<D: Disk>(disk: &D) {
     disk.open("errors/dir/inside", true).await.unwrap();
     disk.open("errors/file", true).await.unwrap();
 
-    assert_eq!(kind(Op::Open { path: missing(), create: false }).await, ErrorKind::NotFound);
-    assert_eq!(kind(Op::Open { path: missing() + "/below", create: true }).await, ErrorKind::NotFound);
-    assert_eq!(kind(Op::Open { path: file() + "/below", create: true }).await, ErrorKind::NotADirectory);
-    assert_eq!(kind(Op::Open { path: path(), create: true }).await, ErrorKind::IsADirectory);
+    assert_eq!(kind(Op::Open { path: missing(), create: false, direct: false }).await, ErrorKind::NotFound);
+    assert_eq!(kind(Op::Open { path: missing() + "/below", create: true, direct: false }).await, ErrorKind::NotFound);
+    assert_eq!(kind(Op::Open { path: file() + "/below", create: true, direct: false }).await, ErrorKind::NotADirectory);
+    assert_eq!(kind(Op::Open { path: path(), create: true, direct: false }).await, ErrorKind::IsADirectory);
     assert_eq!(kind(Op::Remove { path: missing() }).await, ErrorKind::NotFound);
     assert_eq!(kind(Op::Remove { path: path() }).await, ErrorKind::IsADirectory);
     assert_eq!(kind(Op::Rename { from: missing(), to: file() }).await, ErrorKind::NotFound);
@@ -346,7 +377,7 @@ async fn paths_stay_inside<D: Disk>(disk: &D) {
     for path in ["/etc/hostname", "..", "../outside", "a/../b", "a//b", "a/", "./a", ".", "a\0b", ""] {
         let path = || path.to_owned();
         let ops = [
-            Op::Open { path: path(), create: true },
+            Op::Open { path: path(), create: true, direct: false },
             Op::Remove { path: path() },
             Op::RemoveDir { path: path() },
             Op::Rename { from: path(), to: "inside".to_owned() },
@@ -365,9 +396,11 @@ async fn operations_run_concurrently<D: Disk>(disk: &D) {
     let write = |n| Op::Write { file: file.clone(), at: n * 100, data: vec![piece(n)], sync: n % 3 == 0 };
     let mut under_way: Vec<_> = (0..200).map(|n| disk.submit(write(n))).collect();
     under_way.extend((0..200).map(|_| disk.submit(Op::Sync { file: file.clone() })));
-    under_way.extend((0..20).map(|n| disk.submit(Op::Open { path: format!("concurrent-{n}"), create: true })));
+    under_way.extend(
+        (0..20).map(|n| disk.submit(Op::Open { path: format!("concurrent-{n}"), create: true, direct: false })),
+    );
     // Nobody waits for this one, and it is done all the same.
-    drop(disk.submit(Op::Open { path: "concurrent-forgotten".to_owned(), create: true }));
+    drop(disk.submit(Op::Open { path: "concurrent-forgotten".to_owned(), create: true, direct: false }));
     for completion in under_way {
         completion.await.unwrap();
     }
@@ -424,8 +457,8 @@ async fn names_have_a_length<D: Disk>(disk: &D) {
     assert_eq!(disk.list(&longest).await.unwrap(), [longest.as_str()]);
     let longer = || longest.clone() + "g";
     for op in [
-        Op::Open { path: longer(), create: true },
-        Op::Open { path: longer() + "/below", create: true },
+        Op::Open { path: longer(), create: true, direct: false },
+        Op::Open { path: longer() + "/below", create: true, direct: false },
         Op::MakeDir { path: longer() },
         Op::Rename { from: longest.clone(), to: longer() },
         Op::Remove { path: longer() },
@@ -692,7 +725,7 @@ async fn run<D: Disk>(disk: &D, steps: &[Step]) -> Vec<Seen> {
 fn op<F: Clone>(step: Step, files: &[F]) -> Option<Op<F>> {
     let file = |n: usize| files.get(n.checked_rem(files.len())?).cloned();
     Some(match step {
-        Step::Open(path, create) => Op::Open { path: path.into(), create },
+        Step::Open(path, create) => Op::Open { path: path.into(), create, direct: false },
         Step::Write(f, at, data, sync) => {
             Op::Write { file: file(f)?, at, data: data.into_iter().map(Bytes::from).collect(), sync }
         }

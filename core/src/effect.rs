@@ -1,7 +1,7 @@
 //! The values that cross the seam: what a shard is told ([`Input`]) and what it wants done ([`Effect`]).
 //!
 //! Every effect that changes a log carries a `seq` of that log's FIFO. Changes end in order, each once: by a `Done` with
-//! its number or a later one, or by a `Failed` with its number; after a `Failed` the log takes no further change in this life. A fetch answer leaves as
+//! its number or a later one, or by a `Failed` with its number; after a `Failed` or a `Broken` the log takes no further change in this life. A fetch answer leaves as
 //! offset [`Range`]s; the host of the owning shard turns them into bytes.
 
 use alloc::boxed::Box;
@@ -83,6 +83,14 @@ pub enum Input {
         log: LogId,
         /// Which change.
         seq: Seq,
+        /// The operating system's words.
+        error: String,
+    },
+    /// The files of a log cannot be relied on any more, though no change of it failed: the log is offline. No change of
+    /// it is done from now on; those that are not done yet fail.
+    Broken {
+        /// The log.
+        log: LogId,
         /// The operating system's words.
         error: String,
     },

@@ -244,7 +244,7 @@ mod tests {
         if let Some((dir, _)) = path.rsplit_once('/') {
             now(disk, Op::MakeDir { path: dir.to_owned() });
         }
-        let opened = now(disk, Op::Open { path: path.to_owned(), create: true });
+        let opened = now(disk, Op::Open { path: path.to_owned(), create: true, direct: false });
         let Outcome::File(file) = opened else { panic!("{opened:?}") };
         now(disk, Op::Write { file, at: 0, data: vec![bytes.into()], sync: true });
     }

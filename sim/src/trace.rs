@@ -37,6 +37,7 @@ pub fn input(input: &Input) -> String {
         Input::Answer { correlation, answer } => format!("answer ?{correlation} {}", self::answer(answer)),
         Input::Done { log, seq } => format!("done {log} seq={seq}"),
         Input::Failed { log, seq, error } => format!("failed {log} seq={seq} {error}"),
+        Input::Broken { log, error } => format!("broken {log} {error}"),
         Input::Read { ticket, found } => format!("read ticket={ticket} {}", lookup(found)),
         Input::Committed { upto, records } => format!("committed upto={upto} {}", metadata(records)),
         Input::Tick => "tick".into(),

@@ -3,7 +3,7 @@
 use super::model::{End, Model, crc};
 use super::world::{Store, device, journaled, live, live_for_real};
 use klamm::disk::Blocking;
-use klamm::disk::logs::Logs;
+use klamm::disk::logs::{Logs, Options};
 use klamm::host::Disk;
 use klamm_core::effect::Input;
 use klamm_core::ids::{LogId, Offset, ShardIndex, Uuid};
@@ -30,7 +30,8 @@ fn directory(name: &str) -> PathBuf {
 fn life<T>(path: &Path, life: impl AsyncFnOnce(Store<Blocking>) -> T) -> T {
     live_for_real(async || {
         let disk = Blocking::open(path.to_path_buf(), 2).unwrap();
-        life(Store::start(disk, journaled()).await.unwrap()).await
+        let roomy = Options { journal_bytes: 600 << 10, owed_bytes: 10_000, ..journaled() };
+        life(Store::start(disk, roomy).await.unwrap()).await
     })
 }
 
@@ -49,7 +50,7 @@ fn records(volume: &[u8]) -> Vec<usize> {
     let mut at = RECORDS;
     while volume.get(at..at + 4) == Some(b"klmr") {
         all.push(at);
-        at += 32 + number(at + 24, 4) + number(at + 28, 4);
+        at = (at + 32 + number(at + 24, 4) + number(at + 28, 4)).next_multiple_of(4096);
     }
     all
 }
@@ -215,12 +216,13 @@ fn rot_in_a_journal_is_refused_and_named() {
     let path = directory("journal-rot");
     owing(&path);
     let places = records(&fs::read(path.join(VOLUME)).unwrap());
-    // In the data of a record, and in a header.
+    // In the data of a record, behind its list of three logs, and in a header.
     let [.., bad, good] = places[..] else { panic!("{places:?}") };
-    patch(&path, good - 3);
+    let data = bad + 32 + 3 * (44 + 16);
+    patch(&path, data + 100);
     let error = refusal(&path);
     assert_eq!(error, format!("{VOLUME}: bad at position {bad}, but good again at {good}"));
-    patch(&path, good - 3);
+    patch(&path, data + 100);
     patch(&path, 7);
     assert_eq!(refusal(&path), format!("{VOLUME}: both its headers are damaged"));
 }

@@ -24,13 +24,14 @@ pub(crate) fn small() -> Options {
         open_files: 2,
         lease_segments: 1000,
         journal_bytes: 0,
+        owed_bytes: 500,
         ..Options::new(crc)
     }
 }
 
 /// The same, with a journal that takes whatever may share it.
 pub(crate) fn journaled() -> Options {
-    Options { journal_bytes: 11 << 10, journal_least: 1, salt: 0x6b6c_616d_6d00, ..small() }
+    Options { journal_bytes: 40 << 10, journal_least: 1, salt: 0x6b6c_616d_6d00, ..small() }
 }
 
 /// What ended of each log: its number, and why it failed if it did.
@@ -71,6 +72,7 @@ impl<D: Disk> Store<D> {
                 Input::Failed { log, seq, error } => {
                     over.borrow_mut().entry(log).or_default().push((seq.0, Some(error)));
                 }
+                Input::Broken { .. } => {}
                 other => panic!("{other:?}"),
             }
         };

@@ -408,6 +408,11 @@ impl Log {
         self.offline.get_or_insert_with(|| Box::from(error));
     }
 
+    /// Its files cannot be relied on any more.
+    pub fn broken(&mut self, error: &str) {
+        self.offline.get_or_insert_with(|| Box::from(error));
+    }
+
     /// Bytes readable from an offset up to another: exact near the end, where consumers wait; interpolated further back.
     #[must_use]
     pub fn readable_bytes(&self, from: Offset, upto: Offset) -> u64 {

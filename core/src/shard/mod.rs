@@ -26,7 +26,7 @@ use crate::log::{Found, Log, Rolls};
 use crate::metadata::configs::{Layers, TimestampType};
 use crate::metadata::{Change, Image, Topic};
 use crate::record::Times;
-use crate::replica::{Keeping, Replica, Retention};
+use crate::replica::{Keeping, Replica, Retention, WaitId};
 use crate::rng::Rng;
 use crate::session::Session;
 use crate::session::fetch::FetchSessions;
@@ -147,6 +147,7 @@ impl Shard {
             Input::Answer { correlation, answer } => self.answered(correlation, answer, step),
             Input::Done { log, seq } => self.done(log, seq, step),
             Input::Failed { log, seq, error } => self.failed(log, seq, &error, step),
+            Input::Broken { log, error } => self.broken(log, &error, step),
             Input::Read { ticket, found } => self.looked_up(ticket, found, step),
             Input::Committed { upto, records } => self.committed(upto, &records, step),
             Input::Tick => self.tick(step),
@@ -450,6 +451,19 @@ impl Shard {
             return;
         }
         let waits = replica.resign();
+        self.goes_offline(log, first, error, waits, step);
+    }
+
+    /// A log that is being removed ends with that, or with its failure; one that was removed is of no interest.
+    fn broken(&mut self, log: LogId, error: &str, step: &mut Step<'_>) {
+        let Some(replica) = self.replicas.get_mut(&log) else { return };
+        let first = replica.log().offline().is_none();
+        replica.log_mut().broken(error);
+        let waits = replica.resign();
+        self.goes_offline(log, first, error, waits, step);
+    }
+
+    fn goes_offline(&mut self, log: LogId, first: bool, error: &str, waits: Vec<WaitId>, step: &mut Step<'_>) {
         let reason = format!("a write failed, offline until restart: {error}");
         if log == LogId::METADATA {
             if first {

@@ -16,6 +16,7 @@ use klamm_core::ids::Offset;
 use klamm_core::log::Checkpoint;
 use klamm_core::record::Header;
 use std::io;
+use tokio::sync::oneshot;
 
 /// Bytes copied at once when a file is replaced, and read at once to find a batch.
 const CHUNK: usize = 1 << 20;
@@ -32,8 +33,11 @@ struct Place {
 impl<D: Disk> Logs<D> {
     /// Makes a change and ends it.
     pub(super) async fn perform(&self, log: &LogRef<D::File>, change: Change) {
+        if let Change::Settle { ended } = change {
+            return self.settle(log, ended).await;
+        }
         let result = match &change {
-            Change::Append(_) => unreachable!("appends are committed in groups"),
+            Change::Append(_) | Change::Settle { .. } => unreachable!("appends go in groups, settling goes on beside"),
             Change::Open { .. } => self.make(log).await,
             Change::Flush { .. } => self.flush(log).await,
             Change::Truncate { to, .. } => self.truncate(log, *to).await,
@@ -44,22 +48,21 @@ impl<D: Disk> Logs<D> {
                 small::write(self.disk(), &folder, BALLOT, ballot).await
             }
             // What came while the log was being removed has nothing left to do.
-            Change::Settle { .. } | Change::Close { .. } if self.log(log.borrow().id).is_none() => Ok(()),
-            Change::Settle { .. } => self.settled(log).await,
+            Change::Close { .. } if self.log(log.borrow().id).is_none() => Ok(()),
             Change::Close { .. } => self.seal(log).await,
         };
-        if let Err(error) = result {
+        if let Err(error) = result.and_then(|()| log.borrow().is_alive()) {
             let error = error.to_string();
             log.borrow_mut().dead.get_or_insert(error.clone());
             return self.fail(log, change, &error);
         }
         let id = log.borrow().id;
         match change {
-            Change::Append(_) => {}
+            Change::Append(_) | Change::Settle { .. } => {}
             Change::Open { seq } | Change::Flush { seq } | Change::Truncate { seq, .. } => self.done(id, seq),
             Change::Trim { seq, .. } | Change::Persist { seq, .. } | Change::Remove { seq, .. } => self.done(id, seq),
             // Whoever waits for it may have gone.
-            Change::Settle { ended: closed } | Change::Close { closed } => drop(closed.send(Ok(()))),
+            Change::Close { closed } => drop(closed.send(Ok(()))),
         }
     }
 
@@ -92,6 +95,10 @@ impl<D: Disk> Logs<D> {
     /// Puts on the device what is in the files: closed segments are, once no chore is left.
     async fn flush(&self, log: &LogRef<D::File>) -> io::Result<()> {
         self.rested(log).await?;
+        self.sync_written(log).await
+    }
+
+    async fn sync_written(&self, log: &LogRef<D::File>) -> io::Result<()> {
         let (base, written) = {
             let it = log.borrow();
             if it.synced == it.written {
@@ -108,11 +115,37 @@ impl<D: Disk> Logs<D> {
         Ok(())
     }
 
-    /// What the journal has of the log is in its segment, on the device.
-    async fn settled(&self, log: &LogRef<D::File>) -> io::Result<()> {
-        self.flush(log).await?;
-        self.look_ahead(log, 0);
-        Ok(())
+    /// Puts on the device what the journal had of the log, which is in its segment. Its next groups need not wait for
+    /// that: the journal takes them.
+    async fn settle(&self, log: &LogRef<D::File>, ended: oneshot::Sender<io::Result<()>>) {
+        // Whoever waits for it may have gone; of a log that was removed nothing is left to do.
+        if self.log(log.borrow().id).is_none() {
+            return drop(ended.send(Ok(())));
+        }
+        if let Err(error) = self.mark_if_due(log).await {
+            self.dies(log, &error.to_string());
+            return drop(ended.send(Err(error)));
+        }
+        let (this, held) = (self.clone(), log.clone());
+        self.chore(log, Kind::Sync, async move {
+            let result = this.sync_written(&held).await;
+            let told = match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(io::Error::other(error.to_string())),
+            };
+            drop(ended.send(told));
+            result
+        });
+    }
+
+    /// Writes down how far the log was synced, when it is time.
+    async fn mark_if_due(&self, log: &LogRef<D::File>) -> io::Result<()> {
+        self.rested(log).await?;
+        let due = self.due_marks(&log.borrow());
+        match due {
+            Some(marks) => self.mark(log, marks).await,
+            None => Ok(()),
+        }
     }
 
     /// Cuts the log. Segments that begin at or above `to` go, but for the first one.

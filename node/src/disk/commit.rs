@@ -30,8 +30,6 @@ use tokio::task::{JoinHandle, spawn_local, yield_now};
 pub(super) const GROUP_BYTES: u64 = 4 << 20;
 /// Batches written as one group: two slices each, and `IOV_MAX` is 1024.
 const GROUP_BATCHES: usize = 512;
-/// So much is owed to a segment, in bytes, before it is paid without need.
-pub(super) const OWED: u64 = 64 << 10;
 /// The least that is zero-filled ahead of a segment's batches.
 const LEAST_FILL: u64 = 64 << 10;
 /// So many groups like the last one are zero-filled ahead: their syncs then need not change the file's length, which
@@ -140,8 +138,8 @@ pub(super) struct Head {
 pub(super) enum Kind {
     /// Writes zeros past the segment's end, and marks: in the way of a write that reaches there.
     Fill,
-    /// Makes the closed segment durable: in the way of a sync, which promises everything below.
-    Settle,
+    /// Syncs a file of the log: in the way of another sync, since a failure is told to one of them only.
+    Sync,
     /// Writes what can be made anew.
     Index,
     /// Removes segments that nothing names any more.
@@ -203,7 +201,7 @@ impl<D: Disk> Logs<D> {
             if let Some((batches, result)) = poll_fn(|cx| log.borrow_mut().poll_flight(cx)).await {
                 self.landed(&log, batches, result);
             }
-            if log.borrow().owes_much() {
+            if log.borrow().owes_much(self.options().owed_bytes) {
                 self.pay(&log).await;
                 continue;
             }
@@ -291,9 +289,13 @@ impl<D: Disk> Logs<D> {
         let mut it = log.borrow_mut();
         let (base, at) = (it.active().base, it.active().bytes);
         let Some(file) = self.open_file(&mut it, base) else { return false };
-        let batches = Batches { paid: it.owed.take(), group: head.map(|head| it.take(head)).unwrap_or_default() };
+        let paid = it.owed.take();
+        let batches = Batches { paid, group: head.map(|head| it.take(head)).unwrap_or_default() };
         drop(it);
-        let write = self.write(file, at, batches.both(), head.is_some_and(|head| head.sync));
+        let write = self.write(file.clone(), at, batches.both(), head.is_some_and(|head| head.sync));
+        if head.is_none() {
+            self.disk().write_back(&file, at, bytes_of(&batches.paid));
+        }
         let mut it = log.borrow_mut();
         assert!(it.flight.is_none(), "{}: two groups under way", it.id);
         it.flight = Some(Box::new(Flight { batches, write }));
@@ -309,7 +311,9 @@ impl<D: Disk> Logs<D> {
             let (base, at) = (log.borrow().active().base, log.borrow().active().bytes);
             let file = self.file(log, base).await?;
             batches.paid = log.borrow_mut().owed.take();
-            self.write(file, at, batches.both(), false).await.map(drop)
+            self.write(file.clone(), at, batches.both(), false).await?;
+            self.disk().write_back(&file, at, bytes_of(&batches.paid));
+            Ok(())
         };
         let result = result.await;
         self.landed(log, batches, result);
@@ -379,7 +383,7 @@ impl<D: Disk> Logs<D> {
     /// Ends a group: one Done, or Failed for each of it and the log is dead.
     fn ended(&self, log: &LogRef<D::File>, batches: Batches, result: io::Result<()>) {
         let Batches { paid, group } = batches;
-        let error = match result {
+        let error = match result.and_then(|()| log.borrow().is_alive()) {
             Ok(()) => {
                 let synced = group.iter().any(|a| a.sync);
                 let mut it = log.borrow_mut();
@@ -398,6 +402,9 @@ impl<D: Disk> Logs<D> {
                 at(&path(&it.folder, it.active().base, LOG))(error).to_string()
             }
         };
+        if group.is_empty() {
+            self.dies(log, &error);
+        }
         log.borrow_mut().dead.get_or_insert(error.clone());
         for append in group {
             self.fail(log, Change::Append(append), &error);
@@ -446,11 +453,11 @@ impl<D: Disk> Logs<D> {
         }
         let (this, held) = (self.clone(), log.clone());
         if sync {
-            self.settle(log, old, &state).await?;
+            self.close_segment(log, old, &state).await?;
             self.chore(log, Kind::Index, async move { this.save_index(&held, old).await });
         } else {
-            self.chore(log, Kind::Settle, async move {
-                this.settle(&held, old, &state).await?;
+            self.chore(log, Kind::Sync, async move {
+                this.close_segment(&held, old, &state).await?;
                 this.save_index(&held, old).await
             });
         }
@@ -458,7 +465,7 @@ impl<D: Disk> Logs<D> {
     }
 
     /// Makes a closed segment durable, without zeros at its end, and then the state above it.
-    async fn settle(&self, log: &LogRef<D::File>, old: Offset, state: &Checkpoint) -> io::Result<()> {
+    async fn close_segment(&self, log: &LogRef<D::File>, old: Offset, state: &Checkpoint) -> io::Result<()> {
         self.trim_zeros(log, old).await?;
         let folder = log.borrow().folder.clone();
         self.write_state(&folder, state).await?;
@@ -514,9 +521,14 @@ impl<D: Disk> Logs<D> {
         Ok(())
     }
 
+    /// The marks that are to be written by now, if they are: of a log whose groups are all synced.
+    pub(super) fn due_marks(&self, it: &Log<D::File>) -> Option<Marks> {
+        let due = it.streak >= STREAK && (!it.marks.strict || it.unmarked >= self.options().mark_every);
+        due.then_some(Marks { strict: true, flushed: it.synced, ..it.marks })
+    }
+
     /// After a group of `bytes`: zeros ahead of the next ones, where groups are small and synced, and marks when due.
-    /// After none only the marks.
-    pub(super) fn look_ahead(&self, log: &LogRef<D::File>, bytes: u64) {
+    fn look_ahead(&self, log: &LogRef<D::File>, bytes: u64) {
         let it = log.borrow();
         let synced = it.synced == it.written && it.dead.is_none();
         // Both are for logs whose groups are all synced.
@@ -529,8 +541,7 @@ impl<D: Disk> Logs<D> {
         let step = (bytes * GROUPS_AHEAD).max(LEAST_FILL).min(options.zero_fill);
         let near = (1..=MOST_FILLED).contains(&bytes) && segment.length - segment.bytes < step / 4;
         let fill = near.then_some((segment.base, segment.length, step));
-        let due = !it.marks.strict || it.unmarked >= options.mark_every;
-        let marks = due.then_some(Marks { strict: true, flushed: it.synced, ..it.marks });
+        let marks = self.due_marks(&it);
         drop(it);
         if fill.is_none() && marks.is_none() {
             return;
@@ -574,13 +585,22 @@ impl<D: Disk> Logs<D> {
         kind: Kind,
         work: impl Future<Output = io::Result<()>> + 'static,
     ) {
-        let held = log.clone();
+        let (this, held) = (self.clone(), log.clone());
         let task = spawn_local(async move {
             if let Err(error) = work.await {
-                held.borrow_mut().dead.get_or_insert(error.to_string());
+                this.dies(&held, &error.to_string());
             }
         });
         log.borrow_mut().chore = Some(Chore { kind, task });
+    }
+
+    /// Work beside the log's changes failed: none of them is done from now on.
+    pub(super) fn dies(&self, log: &LogRef<D::File>, error: &str) {
+        let mut it = log.borrow_mut();
+        if it.dead.is_none() {
+            it.dead = Some(error.to_owned());
+            self.emit(Input::Broken { log: it.id, error: error.to_owned() });
+        }
     }
 
     /// Waits until no chore is under way.
@@ -654,9 +674,10 @@ impl<F> Log<F> {
         !synced || self.queue.len() >= self.enough
     }
 
-    /// Whether it is time to pay.
-    fn owes_much(&self) -> bool {
-        self.owed.bytes >= OWED && self.dead.is_none()
+    /// Whether it is time to pay. Logs that are equally busy are not to be paid all at the same time.
+    pub(super) fn owes_much(&self, bound: u64) -> bool {
+        let sixteenths = u64::from((self.id.topic.0[15] ^ self.id.partition as u8) % 16);
+        self.owed.bytes >= bound / 2 + sixteenths * (bound / 32) && self.dead.is_none()
     }
 
     /// The group that was under way, once its write has ended; `None` when there is none.
@@ -675,7 +696,7 @@ impl<F> Log<F> {
         match chore.kind {
             // It may be about to promise that every batch is synced.
             Kind::Fill => !sync || end > self.active().length,
-            Kind::Settle => sync,
+            Kind::Sync => sync,
             Kind::Index | Kind::Trim => false,
         }
     }

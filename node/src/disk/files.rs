@@ -3,13 +3,14 @@
 //! An interrupted call is repeated and a short one carried on, with one exception: `fdatasync` is asked once, whatever
 //! it says, for an error that it reported it does not report again.
 
-use crate::host::{Op, Outcome};
+use crate::host::{BLOCK, Op, Outcome, in_blocks};
 use bytes::Bytes;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,28 +21,35 @@ const MAX_SLICES: usize = 1024;
 
 /// An open file of a real disk.
 #[derive(Clone, Debug)]
-pub struct File(Arc<fs::File>);
+pub struct File(Arc<Opened>);
+
+#[derive(Debug)]
+struct Opened {
+    file: fs::File,
+    direct: bool,
+}
 
 impl File {
     pub(super) fn new(file: fs::File) -> File {
-        File(Arc::new(file))
+        File(Arc::new(Opened { file, direct: false }))
+    }
+
+    /// Whether it is written past the page cache.
+    pub(super) fn is_direct(&self) -> bool {
+        self.0.direct
     }
 }
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.file.as_fd()
     }
 }
 
 /// Performs any operation, blocking until it is done.
 pub(super) fn perform(root: &Path, op: Op<File>) -> io::Result<Outcome<File>> {
     match op {
-        Op::Open { path, create } => {
-            let mut options = fs::OpenOptions::new();
-            let file = options.read(true).write(true).create(create).truncate(false).open(root.join(path))?;
-            return Ok(Outcome::File(File::new(file)));
-        }
+        Op::Open { path, create, direct } => return open(&root.join(path), create, direct).map(Outcome::File),
         Op::Read { file, at, len } => {
             let mut reading = Reading::new(file, at, len)?;
             reading.run(ReadWriteFlags::empty())?;
@@ -56,7 +64,7 @@ pub(super) fn perform(root: &Path, op: Op<File>) -> io::Result<Outcome<File>> {
             }
         }
         Op::Sync { file } => rustix::fs::fdatasync(&file)?,
-        Op::SetLength { file, len } => file.0.set_len(len)?,
+        Op::SetLength { file, len } => set_length(&file, len)?,
         Op::Rename { from, to } => fs::rename(root.join(from), root.join(to))?,
         Op::Remove { path } => fs::remove_file(root.join(path))?,
         Op::MakeDir { path } => make_dir(&root.join(path))?,
@@ -69,8 +77,25 @@ pub(super) fn perform(root: &Path, op: Op<File>) -> io::Result<Outcome<File>> {
     Ok(Outcome::Nothing)
 }
 
+/// Opens a file; one that cannot be had past the page cache is had through it.
+fn open(path: &Path, create: bool, direct: bool) -> io::Result<File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(create).truncate(false);
+    if direct {
+        let past = options.clone().custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path);
+        match past {
+            Err(cannot) if cannot.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
+            opened => return Ok(File(Arc::new(Opened { file: opened?, direct: true }))),
+        }
+    }
+    options.open(path).map(File::new)
+}
+
 /// Writes all of `data`, back to back.
 pub(super) fn write(file: &File, mut at: u64, data: &[Bytes]) -> io::Result<()> {
+    if file.is_direct() {
+        return Writing::new(file.clone(), at, data)?.run();
+    }
     let mut slices: Vec<IoSlice<'_>> = data.iter().filter(|b| !b.is_empty()).map(|b| IoSlice::new(b)).collect();
     let mut left = &mut slices[..];
     while !left.is_empty() {
@@ -87,9 +112,21 @@ pub(super) fn write(file: &File, mut at: u64, data: &[Bytes]) -> io::Result<()> 
     Ok(())
 }
 
+fn set_length(file: &File, len: u64) -> io::Result<()> {
+    let before = length(file)?;
+    if len > before {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), before, len - before) {
+            Ok(()) => return Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    file.0.file.set_len(len)
+}
+
 /// The file's length in bytes.
 pub(super) fn length(file: &File) -> io::Result<u64> {
-    Ok(file.0.metadata()?.len())
+    Ok(file.0.file.metadata()?.len())
 }
 
 /// Whether the first byte of each window of read-ahead, and the last one, can be had without waiting. A file system that
@@ -116,6 +153,51 @@ fn list(path: &Path) -> io::Result<Vec<String>> {
     let mut names = fs::read_dir(path)?.map(name).collect::<io::Result<Vec<String>>>()?;
     names.sort_unstable();
     Ok(names)
+}
+
+/// A write past the page cache under way: owns its file and its buffer, which the device takes the bytes from.
+pub(super) struct Writing {
+    file: File,
+    at: u64,
+    buffer: Vec<u8>,
+    /// So much of the buffer is written; it begins at a multiple of [`BLOCK`] in memory.
+    done: usize,
+}
+
+impl Writing {
+    pub(super) fn new(file: File, at: u64, data: &[Bytes]) -> io::Result<Writing> {
+        in_blocks(at, data)?;
+        let len: usize = data.iter().map(Bytes::len).sum();
+        let mut buffer = Vec::<u8>::with_capacity(len + BLOCK as usize);
+        let start = buffer.as_ptr().addr().next_multiple_of(BLOCK as usize) - buffer.as_ptr().addr();
+        buffer.resize(start, 0);
+        data.iter().for_each(|bytes| buffer.extend_from_slice(bytes));
+        Ok(Writing { file, at, buffer, done: start })
+    }
+
+    /// Where to write on, and what is left; `None` when nothing is.
+    pub(super) fn rest(&self) -> Option<(BorrowedFd<'_>, u64, &[u8])> {
+        let rest = &self.buffer[self.done..];
+        (!rest.is_empty()).then_some((self.file.as_fd(), self.at, rest))
+    }
+
+    /// So many bytes were written.
+    pub(super) fn took(&mut self, written: usize) {
+        self.done += written;
+        self.at += written as u64;
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        while let Some((file, at, rest)) = self.rest() {
+            match rustix::io::pwrite(file, rest, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.took(written),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A read under way: owns its file and its buffer.

@@ -1,7 +1,8 @@
 //! The bytes of a shard's journal: groups of many logs, written together with one sync, until they are in their segments.
 //!
-//! A journal is two *volumes*, files of one fixed length, filled with zeros before they are used and used in turns: a
-//! sync then never changes a file's length. Each turn begins with a durable header, and each record has its stamp, so
+//! A journal is two *volumes*, files whose blocks are reserved before they are used, and used in turns: a sync then never
+//! changes a file's length, and from the second turn on nothing but its bytes. They are written in whole blocks, past the
+//! page cache, which has no use for them. Each turn begins with a durable header, and each record has its stamp, so
 //! what an earlier turn left behind a record is never taken for its successor, nor is what a client sent. A header that is torn leaves the one
 //! before it, which is elsewhere in the file. One record is under way at a time: only the last one can be torn.
 //!
@@ -13,10 +14,11 @@
 //! records from [`FIRST`] on. Record: magic,
 //! CRC-32C u32 of all up to the data, stamp u64, number u64, length of the list u32, of the data u32; the list (for each log
 //! topic id, partition i32, cuts u32, segment's base i64, position u64, count u32, and the first 16 bytes of each batch);
-//! the data: the rest of each batch.
+//! the data: the rest of each batch; zeros up to the end of the block.
 
 use super::commit::{Append, GROUP_BYTES};
 use super::tail::PREFIX;
+use crate::host::BLOCK;
 use bytes::Bytes;
 use klamm_core::ids::{LogId, Offset, Uuid};
 use std::collections::BTreeSet;
@@ -24,21 +26,25 @@ use std::mem;
 
 const VOLUME_MAGIC: &[u8; 4] = b"klmj";
 const RECORD_MAGIC: [u8; 4] = *b"klmr";
-pub(super) const VERSION: u16 = 1;
-/// Where a volume's headers stand, in bytes: each has its own sector.
-pub(super) const HEADERS: [u64; 2] = [0, 4096];
+pub(super) const VERSION: u16 = 2;
+/// Where a volume's headers stand, in bytes: each has its own block.
+pub(super) const HEADERS: [u64; 2] = [0, BLOCK];
 /// Where a volume's records begin, in bytes.
-pub(super) const FIRST: u64 = 8192;
+pub(super) const FIRST: u64 = 2 * BLOCK;
 /// Bytes of a volume's header.
 pub(super) const VOLUME_BYTES: usize = 26;
 /// Bytes of a record before its list.
 pub(super) const RECORD_BYTES: usize = 32;
-/// Where in a record its stamp is.
-pub(super) const STAMP_AT: u64 = 8;
 /// Bytes of a log in the list, before its batches.
 const LOG_BYTES: usize = 44;
 /// Batches of one record: each is a slice, and `IOV_MAX` is 1024.
 pub(super) const MOST_BATCHES: usize = 1000;
+/// A volume has so small a part at first of what it may have, but room for a record: who has few logs, or little to do,
+/// need not have a large one.
+const FIRST_PART: u64 = 8;
+/// Each log that is settled after a turn is to have had so many bytes in it, or more: that is a sync each.
+const WORTH_A_SYNC: u64 = 256 << 10;
+static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
 
 /// CRC-32C.
 pub(super) type Crc = fn(&[u8]) -> u32;
@@ -61,7 +67,6 @@ pub(super) enum Journal<F> {
 pub(super) struct Volumes<F> {
     /// The one in use comes first.
     files: [Volume<F>; 2],
-    length: u64,
     salt: u64,
     /// Of the next record.
     number: u64,
@@ -72,6 +77,7 @@ pub(super) struct Volumes<F> {
 pub(super) struct Volume<F> {
     file: F,
     turn: u64,
+    length: u64,
     /// Where the next record begins.
     at: u64,
     /// Whether its header is durable, and nothing in it is needed any more.
@@ -82,8 +88,8 @@ pub(super) struct Volume<F> {
 
 impl<F: Clone> Volume<F> {
     /// One with a durable header and no records.
-    pub(super) fn new(file: F, turn: u64) -> Volume<F> {
-        Volume { file, turn, at: FIRST, fresh: true, logs: BTreeSet::new() }
+    pub(super) fn new(file: F, turn: u64, length: u64) -> Volume<F> {
+        Volume { file, turn, length, at: FIRST, fresh: true, logs: BTreeSet::new() }
     }
 }
 
@@ -97,14 +103,15 @@ pub(super) struct Place<F> {
 }
 
 impl<F: Clone> Volumes<F> {
-    pub(super) fn new(first: Volume<F>, second: Volume<F>, length: u64, salt: u64) -> Volumes<F> {
-        Volumes { files: [first, second], length, salt, number: 0 }
+    pub(super) fn new(first: Volume<F>, second: Volume<F>, salt: u64) -> Volumes<F> {
+        Volumes { files: [first, second], salt, number: 0 }
     }
 
     /// The longest record that there is a place for, in bytes.
     pub(super) fn room(&self) -> u64 {
-        let from = if self.files[1].fresh { FIRST } else { self.files[0].at };
-        self.length.saturating_sub(from)
+        let [used, other] = &self.files;
+        let fresh = if other.fresh { other.length.saturating_sub(FIRST) } else { 0 };
+        fresh.max(used.length.saturating_sub(used.at))
     }
 
     /// A place for a record of so many bytes; `None` when there is none until the other volume is free.
@@ -112,7 +119,7 @@ impl<F: Clone> Volumes<F> {
         if bytes > self.room() {
             return None;
         }
-        if self.files[0].at + bytes > self.length {
+        if self.files[0].at + bytes > self.files[0].length {
             self.files.swap(0, 1);
         }
         let volume = &mut self.files[0];
@@ -132,26 +139,33 @@ impl<F: Clone> Volumes<F> {
         (!volume.fresh && !volume.logs.is_empty()).then(|| mem::take(&mut volume.logs))
     }
 
-    /// The file of the volume that is not in use, and the turn that it is to have next.
-    pub(super) fn next_turn(&self) -> (F, u64) {
-        (self.files[1].file.clone(), self.files[0].turn + 1)
+    /// The file of the volume that is not in use, its length, and the turn that it is to have next.
+    pub(super) fn next_turn(&self) -> (F, u64, u64) {
+        (self.files[1].file.clone(), self.files[1].length, self.files[0].turn + 1)
     }
 
-    /// The other volume has a durable header of this turn.
-    pub(super) fn turned(&mut self, turn: u64) {
+    /// The other volume has so many bytes and a durable header of this turn.
+    pub(super) fn turned(&mut self, turn: u64, length: u64) {
         let volume = &mut self.files[1];
-        (volume.turn, volume.at, volume.fresh) = (turn, FIRST, true);
+        (volume.turn, volume.length, volume.at, volume.fresh) = (turn, length, FIRST, true);
     }
+}
+
+/// The bytes of a volume that has groups of so many logs, and may have `most`.
+pub(super) fn length(logs: usize, most: u64) -> u64 {
+    let first = (most / FIRST_PART).max(FIRST + 2 * BLOCK);
+    (logs as u64 * WORTH_A_SYNC).max(first).min(most).next_multiple_of(BLOCK)
 }
 
 /// A volume's header, and where it goes: not where that of the volume's last turn is, two turns before.
 pub(super) fn header(turn: u64, salt: u64, crc: Crc) -> (u64, Bytes) {
-    let mut bytes = Vec::with_capacity(VOLUME_BYTES);
+    let mut bytes = Vec::with_capacity(BLOCK as usize);
     bytes.extend(VOLUME_MAGIC);
     bytes.extend(VERSION.to_be_bytes());
     bytes.extend(turn.to_be_bytes());
     bytes.extend(salt.to_be_bytes());
     bytes.extend(crc(&bytes).to_be_bytes());
+    bytes.resize(BLOCK as usize, 0);
     (HEADERS[usize::from(turn & 2 != 0)], bytes.into())
 }
 
@@ -176,14 +190,14 @@ pub(super) struct Part<'a> {
     pub(super) group: &'a [Append],
 }
 
-/// The most bytes of batches that one record takes, in volumes of this length.
-pub(super) fn most(length: u64) -> u64 {
-    GROUP_BYTES.min(length.saturating_sub(FIRST) / 2)
+/// The most bytes of batches that one record takes, in volumes that may have so many.
+pub(super) fn most(most: u64) -> u64 {
+    GROUP_BYTES.min(length(0, most).saturating_sub(FIRST) / 2)
 }
 
 /// The bytes of a record of so many logs and batches, and bytes of those.
 pub(super) fn size(logs: usize, batches: usize, bytes: u64) -> u64 {
-    upto_data(logs, batches) as u64 + bytes - (batches * PREFIX) as u64
+    (upto_data(logs, batches) as u64 + bytes - (batches * PREFIX) as u64).next_multiple_of(BLOCK)
 }
 
 fn upto_data(logs: usize, batches: usize) -> usize {
@@ -214,8 +228,10 @@ pub(super) fn record<F>(place: &Place<F>, parts: &[Part<'_>], crc: Crc) -> Vec<B
     }
     let sum = crc(&bytes[8..]);
     bytes[4..8].copy_from_slice(&sum.to_be_bytes());
-    let list = [Bytes::from(bytes)];
-    list.into_iter().chain(batches().map(|append| append.rest.clone())).collect()
+    let end = size + data;
+    let zeros = Bytes::from_static(&ZEROS[..end.next_multiple_of(BLOCK as usize) - end]);
+    let rest = batches().map(|append| append.rest.clone());
+    [Bytes::from(bytes)].into_iter().chain(rest).chain([zeros]).collect()
 }
 
 /// What a record's first bytes say.
@@ -245,9 +261,14 @@ impl Head {
         RECORD_BYTES as u64 + u64::from(self.list)
     }
 
-    /// Its whole length in bytes.
-    pub(super) fn size(&self) -> u64 {
+    /// Up to the end of its data, in bytes.
+    pub(super) fn upto_end(&self) -> u64 {
         self.upto_data() + u64::from(self.data)
+    }
+
+    /// Its whole length, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.upto_end().next_multiple_of(BLOCK)
     }
 
     /// Whether all up to the data is as it was written.

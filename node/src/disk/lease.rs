@@ -131,7 +131,10 @@ impl<D: Disk> Logs<D> {
         async move {
             match begun? {
                 Ok(lease) => Ok(lease),
-                Err((log, generation, upto)) => logs.look(&log, generation, from, upto, max_bytes).await,
+                Err((log, generation, upto)) => {
+                    let lease = logs.look(&log, generation, from, upto, max_bytes).await?;
+                    log.borrow().is_alive().map(|()| lease)
+                }
             }
         }
     }
@@ -149,9 +152,7 @@ impl<D: Disk> Logs<D> {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("{id}: no such log here")));
         };
         let log = found.borrow();
-        if log.segments.is_empty() {
-            return Err(io::Error::other(format!("{id}: refused: {}", log.dead.as_deref().unwrap_or_default())));
-        }
+        log.is_alive()?;
         let upto = upto.min(log.end);
         let mut loan = Loan::new(max_bytes);
         if from >= upto || loan.lend_tail(&log, from, upto) {

@@ -35,15 +35,19 @@ pub struct Options {
     pub mark_every: u64,
     /// Newest bytes kept in memory for one log.
     pub log_tail_bytes: u64,
+    /// Bytes that a log is owed, at most, before they are written into its segment without need: the larger a write, the
+    /// less a byte costs.
+    pub owed_bytes: u64,
     /// Newest bytes kept in memory for all logs of the shard, beside those that are not in files yet.
     pub shard_tail_bytes: u64,
     /// Segment files kept open.
     pub open_files: usize,
-    /// The length of each of the journal's two volumes, in bytes; 0 for no journal.
+    /// The bound of each of the journal's two volumes, in bytes; 0 for no journal.
     pub journal_bytes: u64,
     /// Drawn anew for each life: bytes that a client sent are then never taken for records of the journal.
     pub salt: u64,
-    /// So many logs must have a small group to commit at the same time for the journal to take them.
+    /// So many logs must have a small group to commit at the same time for the journal to take them, unless those
+    /// groups are not so small together.
     pub journal_least: usize,
     /// Segments that one lease takes from at most: there may be thousands of small ones, each to be opened.
     pub lease_segments: usize,
@@ -58,6 +62,7 @@ impl Options {
             zero_fill: 1 << 20,
             mark_every: 16 << 20,
             log_tail_bytes: 256 << 10,
+            owed_bytes: 256 << 10,
             shard_tail_bytes: 64 << 20,
             open_files: 512,
             journal_bytes: 64 << 20,

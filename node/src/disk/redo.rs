@@ -5,20 +5,19 @@
 //! To do it all once more is harmless, so a journal may be removed late, and another crash may come at any time.
 
 use super::at;
-use super::journal::{self, FIRST, HEADERS, Head, RECORD_BYTES, STAMP_AT, VOLUME_BYTES};
+use super::journal::{self, FIRST, HEADERS, Head, RECORD_BYTES, VOLUME_BYTES};
 use super::logs::Logs;
 use super::names::{self, LOG, Volume, path};
 use super::segment::Marks;
 use super::tail::PREFIX;
-use crate::host::{Disk, Op};
+use crate::host::{BLOCK, Disk, Op};
 use bytes::{Bytes, BytesMut};
 use klamm_core::ids::{LogId, Offset};
 use klamm_core::record::Batch;
-use memchr::memmem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-/// Bytes looked through at once.
+/// Bytes looked through at once: whole blocks.
 const STEP: usize = 1 << 20;
 
 /// What the journals hold.
@@ -124,7 +123,7 @@ impl<D: Disk> Logs<D> {
                 Some(_) | None => None,
             };
             let (Some((head, _)), Some(found)) = (&head, found) else {
-                let behind = head.map_or(1, |(head, _)| head.size());
+                let behind = head.map_or(BLOCK, |(head, _)| head.size());
                 return self.nothing_behind(&reading, next, behind, number.unwrap_or_default()).await;
             };
             for (log, group) in found.into_iter().filter(|(log, _)| ours(log)) {
@@ -143,7 +142,9 @@ impl<D: Disk> Logs<D> {
         }
         match newest {
             Some((_, stamp, journal::VERSION)) => Ok(stamp),
-            Some((_, _, newer)) => Err(corrupt(path, &format!("version {newer} is newer than this binary"))),
+            Some((_, _, other)) => {
+                Err(corrupt(path, &format!("version {other}, and this binary knows {}", journal::VERSION)))
+            }
             None => Err(corrupt(path, "both its headers are damaged")),
         }
     }
@@ -169,7 +170,7 @@ impl<D: Disk> Logs<D> {
     ) -> io::Result<Option<Vec<(LogId, Group<D::File>)>>> {
         let Reading { name, file, path, .. } = *reading;
         let mut data_at = position + head.upto_data();
-        let end = position + head.size();
+        let end = position + head.upto_end();
         let Some(listed) = journal::list(list) else { return Ok(None) };
         let data = self.disk().read(file, data_at, head.data as usize).await.map_err(at(path))?;
         let mut rest = data;
@@ -223,20 +224,16 @@ impl<D: Disk> Logs<D> {
         let mut from = bad + behind;
         while from < length {
             let bytes = self.disk().read(file, from, STEP).await.map_err(at(path))?;
-            // By its stamp, which no client knows: what clients sent may be full of anything else.
-            for place in memmem::find_iter(&bytes, &stamp.to_be_bytes()) {
-                let Some(position) = (from + place as u64).checked_sub(STAMP_AT) else { continue };
-                if let Some((head, list)) = self.head(reading, position).await?
+            for (position, block) in (from..).step_by(BLOCK as usize).zip(bytes.chunks(BLOCK as usize)) {
+                if Head::parse(block).is_some_and(|head| head.stamp == stamp)
+                    && let Some((head, list)) = self.head(reading, position).await?
                     && head.number > number
                     && self.batches_of(reading, position, &head, &list).await?.is_some()
                 {
                     return Err(corrupt(path, &format!("bad at position {bad}, but good again at {position}")));
                 }
             }
-            if bytes.len() < STEP {
-                break;
-            }
-            from += (STEP - size_of_val(&stamp) + 1) as u64;
+            from += STEP as u64;
         }
         Ok(())
     }

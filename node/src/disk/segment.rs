@@ -16,6 +16,7 @@ use klamm_core::record::Header;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 
 /// A log, shared by the tasks that work on it.
@@ -229,6 +230,18 @@ impl<F> Log<F> {
     /// A log that recovery refused.
     pub(super) fn refused(id: LogId, topic: String, folder: String, why: String) -> Log<F> {
         Log { folder: folder.into(), segments: Vec::new(), dead: Some(why), ..Log::new(id, topic) }
+    }
+
+    /// That its files are what they were written as: what a failed sync has left is in the page cache alone, and may be
+    /// gone from there at any time.
+    ///
+    /// # Errors
+    /// When they may not be, or were refused: why it takes no change any more.
+    pub(super) fn is_alive(&self) -> io::Result<()> {
+        match &self.dead {
+            Some(why) => Err(io::Error::other(format!("{}: {why}", self.id))),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn active(&self) -> &Segment<F> {

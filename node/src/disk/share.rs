@@ -5,17 +5,16 @@
 //! enough of it has come together, or before anything else is done with the log. A volume of the journal is used again
 //! once every log in it has been settled: paid, and its segment synced.
 //!
-//! What is large, lone, or stands on something that is not durable yet goes to its own segment ([`super::commit`]).
+//! What is large, or alone, or stands on something that is not durable yet goes to its own segment ([`super::commit`]).
 //! Whoever has appended waits here for the end of the turn: more may come for the same sync.
 
 use super::at;
-use super::commit::{Append, Change, ENOUGH, Head, OWED, more};
+use super::commit::{Append, Change, ENOUGH, Head, more};
 use super::journal::{self, Journal, Part, Place, Volume, Volumes};
 use super::logs::Logs;
 use super::names::{self, UNFINISHED};
 use super::segment::LogRef;
 use crate::host::{Completion, Disk, Op};
-use bytes::Bytes;
 use klamm_core::ids::LogId;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -23,15 +22,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::{io, mem};
 use tokio::sync::oneshot;
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::spawn_local;
 
 /// Larger groups are written once, to their own segment, and not twice.
-const MOST_SHARED: u64 = 64 << 10;
+const MOST_SHARED: u64 = 512 << 10;
+/// So many batches are worth a record, of however few logs: the segment of a log that grows with each sync syncs slower
+/// than the journal.
+const MANY: usize = 16;
 /// So many records take what there is, however few logs, after one with enough of them.
 const SHARING: u32 = 16;
-/// Logs that are settled at once when a volume is used up: each takes no group meanwhile.
+/// Logs whose segments are synced at once when a volume is used up.
 const SETTLED_AT_ONCE: usize = 8;
-static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 /// Logs with groups to commit, and the record that is being written.
 #[derive(Debug)]
@@ -156,7 +157,8 @@ impl<D: Disk> Logs<D> {
         let ready = mem::take(&mut self.commits().borrow_mut().ready);
         let most = self.most_shared();
         let (mut sharing, alone): (Vec<_>, Vec<_>) = ready.into_iter().partition(|log| log.borrow().may_share(most));
-        if sharing.len() >= self.options().journal_least {
+        let batches: usize = sharing.iter().map(|log| log.borrow().queue.len()).sum();
+        if sharing.len() >= self.options().journal_least || batches >= MANY {
             self.commits().borrow_mut().sharing = SHARING;
         }
         let left = self.commits().borrow().sharing;
@@ -221,11 +223,12 @@ impl<D: Disk> Logs<D> {
             }
         }
         for (log, group) in groups {
-            match &error {
+            let error = error.clone().or_else(|| log.borrow().dead.clone());
+            match error {
                 None => self.owe(&log, group),
                 Some(error) => {
                     log.borrow_mut().dead.get_or_insert(error.clone());
-                    group.into_iter().for_each(|append| self.fail(&log, Change::Append(append), error));
+                    group.into_iter().for_each(|append| self.fail(&log, Change::Append(append), &error));
                 }
             }
             self.go_on(log);
@@ -246,7 +249,7 @@ impl<D: Disk> Logs<D> {
             it.owed.extend(group);
         }
         self.done(id, seq);
-        if log.borrow().owed.bytes >= OWED {
+        if log.borrow().owes_much(self.options().owed_bytes) {
             self.pay_at_once(log);
         }
     }
@@ -254,9 +257,9 @@ impl<D: Disk> Logs<D> {
     /// After a record: the log rests, or waits for the next one, or has something else to do.
     fn go_on(&self, log: LogRef<D::File>) {
         let mut it = log.borrow_mut();
-        if it.flight.is_none() && it.queue.is_empty() && it.owed.bytes < OWED {
+        if it.flight.is_none() && it.queue.is_empty() && !it.owes_much(self.options().owed_bytes) {
             it.draining = false;
-        } else if it.owed.bytes < OWED && it.may_share(self.most_shared()) {
+        } else if !it.owes_much(self.options().owed_bytes) && it.may_share(self.most_shared()) {
             drop(it);
             self.commits().borrow_mut().ready.push(log);
         } else {
@@ -268,6 +271,7 @@ impl<D: Disk> Logs<D> {
     /// The journal's other volume is used up: settles the logs in it, then begins its next turn.
     async fn turn(self, logs: BTreeSet<LogId>) {
         let logs: Vec<_> = logs.into_iter().collect();
+        let wanted = journal::length(logs.len(), self.options().journal_bytes);
         for some in logs.chunks(SETTLED_AT_ONCE) {
             let settling: Vec<_> = some.iter().filter_map(|id| self.settling(*id)).collect();
             for (log, settled) in settling {
@@ -282,12 +286,13 @@ impl<D: Disk> Logs<D> {
             Journal::Open(volumes) => volumes.next_turn(),
             Journal::Absent | Journal::Making | Journal::Over => return,
         };
-        let (file, turn) = next;
+        let (file, before, turn) = next;
+        let length = if wanted > before { self.lengthened(&file, before, wanted).await } else { before };
         let (at, header) = journal::header(turn, self.options().salt, self.options().crc);
         let begun = self.disk().perform(Op::Write { file, at, data: vec![header], sync: true }).await;
         let mut commits = self.commits().borrow_mut();
         match (begun, &mut commits.journal) {
-            (Ok(()), Journal::Open(volumes)) => volumes.turned(turn),
+            (Ok(()), Journal::Open(volumes)) => volumes.turned(turn, length),
             (Err(error), journal) => {
                 tracing::error!(%error, "the journal takes no more groups");
                 *journal = Journal::Over;
@@ -333,30 +338,36 @@ impl<D: Disk> Logs<D> {
         let [first, second] = self.volume_names();
         let (first, second) = (self.make_volume(first, 0).await?, self.make_volume(second, 1).await?);
         self.sync_dir("").await?;
-        Ok(Volumes::new(first, second, self.options().journal_bytes, self.options().salt))
+        Ok(Volumes::new(first, second, self.options().salt))
     }
 
     /// Makes a volume whole before it gets its name.
     async fn make_volume(&self, name: names::Volume, turn: u64) -> io::Result<Volume<D::File>> {
-        let (path, length) = (name.to_string(), self.options().journal_bytes);
+        let (path, length) = (name.to_string(), journal::length(0, self.options().journal_bytes));
         let new = format!("{path}{UNFINISHED}");
-        let file = self.disk().open(&new, true).await.map_err(at(&new))?;
-        let mut done = 0;
-        while done < length {
-            let step = usize::try_from(length - done).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
-            let data = vec![Bytes::from_static(&ZEROS[..step])];
-            self.disk()
-                .perform(Op::Write { file: file.clone(), at: done, data, sync: false })
-                .await
-                .map_err(at(&new))?;
-            done += step as u64;
-            yield_now().await; // Nobody else is to wait for all of them.
-        }
+        let file = self.disk().open_direct(&new, true).await.map_err(at(&new))?;
+        self.lengthen(&file, length).await.map_err(at(&new))?;
         let (place, header) = journal::header(turn, self.options().salt, self.options().crc);
         let op = Op::Write { file: file.clone(), at: place, data: vec![header], sync: true };
         self.disk().perform(op).await.map_err(at(&new))?;
         self.disk().perform(Op::Rename { from: new, to: path.clone() }).await.map_err(at(&path))?;
-        Ok(Volume::new(file, turn))
+        Ok(Volume::new(file, turn, length))
+    }
+
+    async fn lengthen(&self, file: &D::File, len: u64) -> io::Result<()> {
+        self.disk().perform(Op::SetLength { file: file.clone(), len }).await?;
+        self.disk().perform(Op::Sync { file: file.clone() }).await
+    }
+
+    /// The length that a volume with nothing in it has when it was to have another one.
+    async fn lengthened(&self, file: &D::File, before: u64, wanted: u64) -> u64 {
+        match self.lengthen(file, wanted).await {
+            Ok(()) => wanted,
+            Err(error) => {
+                tracing::info!(%error, "a volume of the journal stays as small as it is");
+                before
+            }
+        }
     }
 
     /// Every log is closed: the journal is not needed any more.

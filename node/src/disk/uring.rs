@@ -4,7 +4,8 @@
 //! What goes where was measured: a buffered write through the ring costs a kernel worker's hand-over (89 µs against
 //! 1.6 µs), so every write is a `pwritev` inside `submit` and only the `fdatasync` after it goes through the ring, as do
 //! reads of pages that are not cached. Names and lengths are for storage threads. As in the thread driver, nothing
-//! orders two operations but awaiting the first.
+//! orders two operations but awaiting the first. What goes past the page cache goes through the ring whole: the kernel
+//! hands it to the device at once.
 //!
 //! The kernel reads and writes memory behind the compiler's back: a flight owns its file and its buffer from submission
 //! to completion, whatever happens to the future that waits for it.
@@ -12,11 +13,12 @@
 use super::MAX_THREADS;
 use super::blocking::{Pool, directory, nanos, read};
 use super::driver::sync_times;
-use super::files::{self, File, Reading};
+use super::files::{self, File, Reading, Writing};
 use crate::host::{Completion, Disk, Op, Outcome};
 use crate::meter::{Counts, Histogram};
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 use rustix::event::EventfdFlags;
+use rustix::io::ReadWriteFlags;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -33,8 +35,11 @@ use tokio::sync::oneshot;
 /// whoever bounds the operations under way bounds.
 pub const QUEUE_DEPTH: u32 = 128;
 
-/// The most bytes of one read in the ring; a longer one goes on after it.
-const MAX_READ: usize = 1 << 30;
+/// The kernel's flag: begin to write, wait for nothing.
+const SYNC_FILE_RANGE_WRITE: u32 = 2;
+
+/// The most bytes of one read or write in the ring, whole blocks; a longer one goes on after it.
+const MAX_IO: usize = 1 << 30;
 
 /// A data directory behind a ring.
 #[derive(Clone)]
@@ -97,10 +102,15 @@ impl Uring {
     fn start(&self, work: Work) -> Completion<File> {
         let (done, receiver) = oneshot::channel();
         self.0.ring.borrow_mut().start(Flight { work, done });
+        Completion::Later(receiver)
+    }
+
+    fn sync(&self, file: File) -> Completion<File> {
+        let started = self.start(Work::Sync(file, Instant::now()));
         // The kernel's worker may have to share this core: it is to give the device something to do first, and not
         // only once this thread has nothing to do any more.
         rustix::thread::sched_yield();
-        Completion::Later(receiver)
+        started
     }
 }
 
@@ -112,11 +122,15 @@ impl Disk for Uring {
             return Completion::ready(Err(error));
         }
         match op {
+            Op::Write { file, at, data, sync } if file.is_direct() => match Writing::new(file, at, &data) {
+                Ok(writing) => self.start(Work::Write(writing, sync.then(Instant::now))),
+                Err(refused) => Completion::ready(Err(refused)),
+            },
             Op::Write { file, at, data, sync } => match files::write(&file, at, &data) {
-                Ok(()) if sync => self.start(Work::Sync(file, Instant::now())),
+                Ok(()) if sync => self.sync(file),
                 result => Completion::ready(result.map(|()| Outcome::Nothing)),
             },
-            Op::Sync { file } => self.start(Work::Sync(file, Instant::now())),
+            Op::Sync { file } => self.sync(file),
             Op::Read { file, at, len } => read(file, at, len, |cold| self.start(Work::Read(cold))),
             Op::Length { file } => Completion::ready(files::length(&file).map(Outcome::Length)),
             Op::Open { .. }
@@ -152,6 +166,10 @@ impl Disk for Uring {
         ended
     }
 
+    fn write_back(&self, file: &File, at: u64, len: u64) {
+        drop(self.start(Work::WriteBack(file.clone(), at, len)));
+    }
+
     fn syncs(&self) -> Option<Counts> {
         Some(self.0.ring.borrow().syncs.counts())
     }
@@ -178,7 +196,11 @@ async fn reap(ring: Rc<RefCell<Ring>>, event: AsyncFd<Rc<OwnedFd>>) {
 
 enum Work {
     Sync(File, Instant),
+    /// With the time at which it began, if it is synced.
+    Write(Writing, Option<Instant>),
     Read(Reading),
+    /// From a position so many bytes.
+    WriteBack(File, u64, u64),
 }
 
 struct Flight {
@@ -194,10 +216,22 @@ impl Work {
                 let fsync = opcode::Fsync::new(types::Fd(file.as_fd().as_raw_fd()));
                 Some(fsync.flags(types::FsyncFlags::DATASYNC).build())
             }
+            Work::Write(writing, synced) => {
+                let (file, at, rest) = writing.rest()?;
+                let flags = if synced.is_some() { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
+                let write =
+                    opcode::Write::new(types::Fd(file.as_raw_fd()), rest.as_ptr(), rest.len().min(MAX_IO) as u32);
+                Some(write.offset(at).rw_flags(flags.bits().cast_signed()).build())
+            }
+            Work::WriteBack(file, at, len) => {
+                let len = u32::try_from(*len).unwrap_or(u32::MAX);
+                let begin = opcode::SyncFileRange::new(types::Fd(file.as_fd().as_raw_fd()), len);
+                Some(begin.offset(*at).flags(SYNC_FILE_RANGE_WRITE).build())
+            }
             Work::Read(reading) => {
                 let (file, at, rest) = reading.rest()?;
                 let fd = types::Fd(file.as_raw_fd());
-                Some(opcode::Read::new(fd, rest.as_mut_ptr(), rest.len().min(MAX_READ) as u32).offset(at).build())
+                Some(opcode::Read::new(fd, rest.as_mut_ptr(), rest.len().min(MAX_IO) as u32).offset(at).build())
             }
         }
     }
@@ -208,12 +242,20 @@ impl Flight {
     fn completed(mut self, result: i32) -> Option<Flight> {
         let error = io::Error::from_raw_os_error(-result);
         match &mut self.work {
-            Work::Read(_) if result < 0 && is_passing(&error) => return Some(self),
+            Work::Read(_) | Work::Write(..) if result < 0 && is_passing(&error) => return Some(self),
             Work::Read(reading) if result >= 0 => {
                 reading.took(result.unsigned_abs() as usize);
                 return Some(self);
             }
-            Work::Read(_) | Work::Sync(..) => {}
+            Work::Write(writing, _) if result > 0 => {
+                writing.took(result.unsigned_abs() as usize);
+                return Some(self);
+            }
+            Work::Write(..) if result == 0 => {
+                self.land(Err(io::ErrorKind::WriteZero.into()));
+                return None;
+            }
+            Work::Read(_) | Work::Write(..) | Work::Sync(..) | Work::WriteBack(..) => {}
         }
         self.land(if result < 0 { Err(error) } else { Ok(()) });
         None
@@ -221,7 +263,7 @@ impl Flight {
 
     fn land(self, result: io::Result<()>) {
         let outcome = result.map(|()| match self.work {
-            Work::Sync(..) => Outcome::Nothing,
+            Work::Sync(..) | Work::Write(..) | Work::WriteBack(..) => Outcome::Nothing,
             Work::Read(reading) => reading.finish(),
         });
         // Nobody may be waiting any more.
@@ -249,7 +291,8 @@ impl Ring {
         let uring = IoUring::new(QUEUE_DEPTH)?;
         let mut probe = Probe::new();
         uring.submitter().register_probe(&mut probe)?;
-        if !probe.is_supported(opcode::Fsync::CODE) || !probe.is_supported(opcode::Read::CODE) {
+        if ![opcode::Fsync::CODE, opcode::Read::CODE, opcode::Write::CODE].iter().all(|code| probe.is_supported(*code))
+        {
             return Err(io::ErrorKind::Unsupported.into());
         }
         let event = Rc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
@@ -299,7 +342,7 @@ impl Ring {
         loop {
             let Some(completed) = self.uring.completion().next() else { break };
             let flight = self.flights.remove(&completed.user_data()).expect("the kernel completes each flight once");
-            if let Work::Sync(_, begun) = flight.work {
+            if let Work::Sync(_, begun) | Work::Write(_, Some(begun)) = flight.work {
                 self.syncs.observe(nanos(begun));
             }
             if let Some(unfinished) = flight.completed(completed.result()) {

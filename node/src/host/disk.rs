@@ -17,6 +17,9 @@ use tokio::sync::oneshot;
 /// The longest name of a file or directory, in bytes: Linux's.
 const LONGEST_NAME: usize = 255;
 
+/// Bytes of a block: what a file past the page cache is written in.
+pub const BLOCK: u64 = 4096;
+
 /// One operation. Paths are relative to the data directory, with `/`; the directory itself is `""`. A path that could
 /// lead out of it, or an operation that would change the directory itself, is refused ([`Op::check`]).
 #[derive(Clone, Debug)]
@@ -27,6 +30,9 @@ pub enum Op<F> {
         path: String,
         /// Whether it may be created.
         create: bool,
+        /// Past the page cache, where the file system can. It takes whole blocks only ([`in_blocks`]), and the sync of a
+        /// write covers that write and no other.
+        direct: bool,
     },
     /// Write all of `data`, back to back, at a position; then, with `sync`, `fdatasync` the file. Short writes are
     /// carried on inside; an error may leave any part written. Gives [`Outcome::Nothing`].
@@ -59,7 +65,8 @@ pub enum Op<F> {
         /// The file.
         file: F,
     },
-    /// `ftruncate`: cut, or extend with zeros. Gives [`Outcome::Nothing`].
+    /// Cut, or extend with zeros for which there is room from then on, where the file system can tell. Gives
+    /// [`Outcome::Nothing`].
     SetLength {
         /// The file.
         file: F,
@@ -114,6 +121,19 @@ impl<F> Op<F> {
             Op::Write { .. } | Op::Read { .. } | Op::Sync { .. } | Op::Length { .. } | Op::SetLength { .. } => Ok(()),
         }
     }
+}
+
+/// What every driver asks before it writes to a file that was opened `direct`.
+///
+/// # Errors
+/// `InvalidInput` when the write does not begin and end at a multiple of [`BLOCK`].
+pub fn in_blocks(at: u64, data: &[Bytes]) -> io::Result<()> {
+    let len: usize = data.iter().map(Bytes::len).sum();
+    if at.is_multiple_of(BLOCK) && (len as u64).is_multiple_of(BLOCK) {
+        return Ok(());
+    }
+    let text = format!("{len} bytes at {at} are not whole blocks of {BLOCK} bytes");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
 fn legal(path: &str, root: bool) -> io::Result<()> {
@@ -213,6 +233,10 @@ pub trait Disk: Clone + 'static {
         false
     }
 
+    /// Has bytes that were written begin their way to the device, so that a later sync has less to wait for, and others'
+    /// writes have not to wait behind so many at once. Promises nothing.
+    fn write_back(&self, _file: &Self::File, _at: u64, _len: u64) {}
+
     /// How long its syncs took, in nanoseconds, where somebody measures that.
     fn syncs(&self) -> Option<Counts> {
         None
@@ -220,13 +244,12 @@ pub trait Disk: Clone + 'static {
 
     /// [`Op::Open`].
     fn open(&self, path: &str, create: bool) -> impl Future<Output = io::Result<Self::File>> {
-        let done = self.submit(Op::Open { path: path.to_owned(), create });
-        async {
-            match done.await? {
-                Outcome::File(file) => Ok(file),
-                other => Err(unexpected(&other)),
-            }
-        }
+        opened(self.submit(Op::Open { path: path.to_owned(), create, direct: false }))
+    }
+
+    /// [`Op::Open`], `direct`.
+    fn open_direct(&self, path: &str, create: bool) -> impl Future<Output = io::Result<Self::File>> {
+        opened(self.submit(Op::Open { path: path.to_owned(), create, direct: true }))
     }
 
     /// [`Op::Read`].
@@ -271,6 +294,13 @@ pub trait Disk: Clone + 'static {
                 other => Err(unexpected(&other)),
             }
         }
+    }
+}
+
+async fn opened<F: Unpin + std::fmt::Debug>(done: Completion<F>) -> io::Result<F> {
+    match done.await? {
+        Outcome::File(file) => Ok(file),
+        other => Err(unexpected(&other)),
     }
 }
 

@@ -21,7 +21,7 @@ mod writer;
 
 pub use admission::{BYTES_PER_CONNECTION, BYTES_PER_SHARD, REQUESTS_PER_CONNECTION, UNFINISHED_PER_SHARD};
 pub use connection::{FRAME_DEADLINE_MS, HALF_CLOSED_DEADLINE_MS, HURRY_MS};
-pub use disk::{Completion, Disk, Op, Outcome};
+pub use disk::{BLOCK, Completion, Disk, Op, Outcome, in_blocks};
 pub use frame::MAX_FRAME;
 pub use limits::Limits;
 pub use mesh::{Inquiry, Mesh, Message};

@@ -52,6 +52,7 @@ impl Digest {
             }
             Input::Done { log, seq } => self.feed(&[8, name(log), seq.0]),
             Input::Failed { log, seq, .. } => self.feed(&[9, name(log), seq.0]),
+            Input::Broken { log, .. } => self.feed(&[13, name(log)]),
             Input::Read { ticket, .. } => self.feed(&[10, ticket.0]),
             Input::Committed { upto, records } => self.feed(&[11, upto.0 as u64, records.len() as u64]),
             Input::Tick => self.feed(&[12]),

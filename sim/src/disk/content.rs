@@ -207,9 +207,9 @@ impl Content {
         range.start / self.sector..range.end.div_ceil(self.sector)
     }
 
-    /// A sync starts: it covers what has changed by now.
-    pub(super) fn begin_sync(&mut self, operation: u64) {
-        self.syncs.insert(operation, self.changes);
+    /// A sync starts: it covers what has changed by now, or what its own operation writes alone.
+    pub(super) fn begin_sync(&mut self, operation: u64, alone: bool) {
+        self.syncs.insert(operation, if alone { 0 } else { self.changes });
     }
 
     /// It ends well: what it covers is on the device, and what its own operation wrote last. Gives what is not, against

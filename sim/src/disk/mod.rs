@@ -23,7 +23,7 @@ pub use recording::Recording;
 use crate::dice::Dice;
 use bytes::Bytes;
 use content::Content;
-use klamm::host::{Op, Outcome};
+use klamm::host::{Op, Outcome, in_blocks};
 use klamm_core::rng;
 use recording::Call;
 use rustix::io::Errno;
@@ -91,6 +91,7 @@ impl Default for Parameters {
 pub struct SimFile {
     inode: Inode,
     life: u64,
+    direct: bool,
     /// Tells the disk when the last clone is dropped.
     _open: Arc<()>,
 }
@@ -414,7 +415,10 @@ impl SimDisk {
         {
             return Err(Errno::BADF.into());
         }
-        let end = if let Op::Write { at, data, .. } = op {
+        let end = if let Op::Write { file, at, data, .. } = op {
+            if file.direct {
+                in_blocks(*at, data)?;
+            }
             if bytes_in(data) == 0 { 0 } else { at.saturating_add(bytes_in(data) as u64) }
         } else if let Op::SetLength { len, .. } = op {
             *len
@@ -436,7 +440,8 @@ impl SimDisk {
         let fault = self.draw_fault(&op, key);
         let mut dir = None;
         if let Op::Sync { file } | Op::Write { file, sync: true, .. } = &op {
-            self.file(file).content.begin_sync(number);
+            let alone = file.direct && matches!(op, Op::Write { .. });
+            self.file(file).content.begin_sync(number, alone);
         } else if let Op::SyncDir { path } = &op {
             dir = self.tree.dir(path).ok().map(|dir| (dir, self.tree.mark()));
         }
@@ -492,7 +497,7 @@ impl SimDisk {
     /// An operation takes effect, and ends.
     fn land(&mut self, flight: &Flight) -> io::Result<Outcome<SimFile>> {
         match &flight.op {
-            Op::Open { path, create } => return self.open(path, *create, flight.key),
+            Op::Open { path, create, direct } => return self.open(path, *create, *direct, flight.key),
             Op::Read { file, at, len } => {
                 let read = self.file(file).content.read(*at, *len).map(Bytes::copy_from_slice);
                 let bytes = read.map_err(|error| self.unreadable(error))?;
@@ -548,7 +553,7 @@ impl SimDisk {
         error.into()
     }
 
-    fn open(&mut self, path: &str, create: bool, key: u64) -> io::Result<Outcome<SimFile>> {
+    fn open(&mut self, path: &str, create: bool, direct: bool, key: u64) -> io::Result<Outcome<SimFile>> {
         if create && self.room() == 0 && self.tree.find(path) == Err(Errno::NOENT) {
             return Err(self.full());
         }
@@ -557,7 +562,7 @@ impl SimDisk {
             let content = Content::new(self.parameters.sector);
             self.files.insert(inode, File { content, key, named: true, open: Arc::new(()) });
         }
-        Ok(Outcome::File(SimFile { inode, life: self.life, _open: self.files[&inode].open.clone() }))
+        Ok(Outcome::File(SimFile { inode, life: self.life, direct, _open: self.files[&inode].open.clone() }))
     }
 
     fn faulty_write(&mut self, flight: &Flight, file: &SimFile, at: u64, data: &[Bytes]) -> io::Result<()> {

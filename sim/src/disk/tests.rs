@@ -20,7 +20,7 @@ fn submit(disk: &mut SimDisk, op: Op<SimFile>) -> io::Result<Outcome<SimFile>> {
 }
 
 fn open(disk: &mut SimDisk, path: &str, create: bool) -> io::Result<SimFile> {
-    match submit(disk, Op::Open { path: path.to_owned(), create })? {
+    match submit(disk, Op::Open { path: path.to_owned(), create, direct: false })? {
         Outcome::File(file) => Ok(file),
         other => panic!("{other:?}"),
     }
@@ -275,7 +275,8 @@ fn a_full_disk_takes_what_fits_and_removal_makes_room() {
 #[test]
 fn a_life_that_ended_does_nothing() {
     let mut disk = SimDisk::new(8, Parameters::default());
-    let Submitted::Later(number) = disk.submit(0, 0, Op::Open { path: "f".to_owned(), create: true }) else {
+    let Submitted::Later(number) = disk.submit(0, 0, Op::Open { path: "f".to_owned(), create: true, direct: false })
+    else {
         panic!("opening takes time")
     };
     let at = disk.next_due().unwrap();
@@ -420,7 +421,9 @@ fn a_recording_is_built_again_at_every_point() {
             }
         }
     };
-    let Outcome::File(file) = step(&mut disk, Op::Open { path: "f".to_owned(), create: true }) else { panic!() };
+    let Outcome::File(file) = step(&mut disk, Op::Open { path: "f".to_owned(), create: true, direct: false }) else {
+        panic!()
+    };
     step(&mut disk, Op::SyncDir { path: String::new() });
     let named = disk.recording().unwrap().len();
     for n in 1..4u8 {
@@ -455,7 +458,7 @@ fn the_same_seed_does_the_same() {
         let mut story = String::new();
         for now in 0..400u64 {
             let path = format!("f{}", now % 5);
-            let op = if now % 3 == 0 { Op::Remove { path } } else { Op::Open { path, create: true } };
+            let op = if now % 3 == 0 { Op::Remove { path } } else { Op::Open { path, create: true, direct: false } };
             story += &format!("{:?}\n", disk.submit(disk.life(), now * 50_000, op));
             for (number, result) in disk.take_due(now * 50_000) {
                 if let Ok(Outcome::File(file)) = &result {

@@ -16,6 +16,7 @@ use klamm::host::{Limits, Mesh, Node, Observer};
 use klamm_core::effect::{Call, Config, Effect, Input, Range};
 use klamm_core::ids::{BrokerId, LogId, Now, ShardIndex, Uuid};
 use klamm_core::record::Header;
+use klamm_core::rng::mix;
 use klamm_core::wire::{Request, Response};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -210,7 +211,8 @@ impl Site {
             open_files: self.parameters.open_files,
             journal_bytes: self.parameters.journal_bytes,
             journal_least: self.parameters.journal_least,
-            salt: self.seed,
+            owed_bytes: self.parameters.owed_bytes,
+            salt: mix(self.seed),
             ..Options::new(klamm::crc32c)
         }
     }

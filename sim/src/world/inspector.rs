@@ -164,12 +164,13 @@ fn not_served(ledger: &Ledger, cursor: &Cursor, log: LogId) {
 /// What a partition holds up to an offset, but for what was harmed; `None` when it is trimmed meanwhile.
 async fn read_back(ledger: &Ledger, cursor: &mut Cursor, end: i64, rng: &mut Rng) -> Option<Vec<(i64, u64)>> {
     let mut found = Vec::new();
-    let mut failed = 0;
+    let (mut failed, mut careful) = (0, false);
     let mut connection = None;
     while cursor.next < end {
         let harmed = ledger.history.borrow().is_lost(&cursor.at, cursor.next);
-        // One batch at a time where one may be bad.
-        let bytes = if failed > 0 { 1 } else { STEP_BYTES };
+        // One batch at a time up to where one may be bad.
+        careful |= failed > 0;
+        let bytes = if careful { 1 } else { STEP_BYTES };
         let read = read(&mut connection, ledger, cursor, bytes, &mut found, rng).await;
         let damaged = matches!(read, Ok(Read::Damaged));
         match read {
@@ -189,7 +190,7 @@ async fn read_back(ledger: &Ledger, cursor: &mut Cursor, end: i64, rng: &mut Rng
                 ledger.count("damage seen by clients", 1);
                 // Nor can be found what was acknowledged behind it since.
                 ledger.history.borrow_mut().is_missed(&cursor.at, cursor.next);
-                (cursor.next, failed) = (upto.min(end), 0);
+                (cursor.next, failed, careful) = (upto.min(end), 0, false);
             }
             None if damaged && bytes == 1 => {
                 let fact = format!("nothing was harmed at offset {}", cursor.next);

@@ -210,16 +210,24 @@ impl World {
         self.site.device.disk().harm(harm);
         // Every partition takes a record: one of them is not where it should be.
         self.inspect(Inspection::Whole)?;
-        let hits = self.site.device.disk().take_hits();
         let atlas = Atlas::of(&self.site.device.disk());
+        let mut hit = self.went_astray(&atlas);
+        self.stop_dead_by(Crash::PowerLoss, round.key(0));
+        // A sync that was under way may have ended with the crash.
+        hit |= self.went_astray(&atlas);
+        self.ledger.count("writes astray", u64::from(hit));
+        Ok(if hit { Came::Effective } else { Came::Applied })
+    }
+
+    /// Declares what went astray since this was last asked; tells whether anything did.
+    fn went_astray(&mut self, atlas: &Atlas) -> bool {
+        let hits = self.site.device.disk().take_hits();
         for (path, hit) in &hits {
             let loss = atlas.loss(path, hit.bytes.start as u64..hit.bytes.end as u64);
             self.event(format!("{path} {:?} went astray: {loss:?}", hit.bytes));
             self.declare(&loss);
         }
-        self.stop_dead_by(Crash::PowerLoss, round.key(0));
-        self.ledger.count("writes astray", u64::from(!hits.is_empty()));
-        Ok(if hits.is_empty() { Came::Applied } else { Came::Effective })
+        !hits.is_empty()
     }
 
     /// Somebody removes a log's folder.

@@ -38,6 +38,7 @@ pub(super) struct Parameters {
     /// 0: there is none.
     pub(super) journal_bytes: u64,
     pub(super) journal_least: usize,
+    pub(super) owed_bytes: u64,
     /// The disk when it is well.
     pub(super) disk: disk::Parameters,
     /// Errors of the disk while it is not, in a million.
@@ -147,8 +148,9 @@ impl Parameters {
             faults: Faults::draw(dice),
             drifts,
             more: More::draw(dice, drifts),
-            journal_bytes: to("journal bytes", &[0, 10 << 10, 20 << 10, 200 << 10]),
+            journal_bytes: to("journal bytes", &[0, 16 << 10, 64 << 10, 512 << 10]),
             journal_least: to("journal least", &[1, 1, 2]) as usize,
+            owed_bytes: to("owed bytes", &[500, 5_000, 256 << 10]),
         }
     }
 

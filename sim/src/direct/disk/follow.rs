@@ -123,7 +123,7 @@ impl Follower {
                 self.done(*log, *seq);
                 Ok(())
             }
-            Input::Failed { log, .. } => {
+            Input::Failed { log, .. } | Input::Broken { log, .. } => {
                 if let Some(it) = self.disk.logs.get_mut(log) {
                     it.dead = Some("as the store");
                 }

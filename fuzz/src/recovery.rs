@@ -28,6 +28,8 @@ const MAX_GROWTH: usize = 5000;
 /// Where a volume's headers are, and its records begin.
 const HEADERS: [usize; 2] = [0, 4096];
 const RECORDS: usize = 8192;
+/// Each begins at a multiple.
+const BLOCK: usize = 4096;
 
 /// Files by their paths.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -192,7 +194,7 @@ fn records(bytes: &[u8]) -> Vec<usize> {
         && let (Some(list), Some(data)) = (number(bytes, at + 24), number(bytes, at + 28))
     {
         all.push(at);
-        at += 32 + list + data;
+        at = (at + 32 + list + data).next_multiple_of(BLOCK);
     }
     all
 }
@@ -249,7 +251,7 @@ impl Life {
         let options = Options {
             zero_fill: 4096,
             mark_every: 1000,
-            journal_bytes: 12 << 10,
+            journal_bytes: 256 << 10,
             journal_least: 1,
             salt: salt << 40,
             ..Options::new(crc)

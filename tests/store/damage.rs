@@ -143,3 +143,21 @@ fn the_clusters_own_log_under_another_id_is_refused() {
         assert!(error.contains(&format!("{topic}-0/partition.metadata: damaged")), "{error}");
     }
 }
+
+/// A roll read the checkpoint of the segment before it, only to count: a byte of it that had rotted since took a log
+/// offline that had nothing else wrong (world, seed 860,716).
+#[test]
+fn a_checkpoint_that_rots_meanwhile_stops_no_roll() {
+    let (disk, mut model) = at_rest();
+    live(&disk, None, async |handle| {
+        let store = Store::start(handle, small()).await.unwrap();
+        for at in 0..4 {
+            assert!(disk.disk().harm(Harm::Rot { path: file(2 * BATCHES, "checkpoint"), at, bits: 1 }));
+        }
+        for _ in 0..2 * BATCHES {
+            store.append(&mut model, 1, RECORD, true, 11_500).await;
+        }
+        assert!(model.now().bases.len() > 3, "it rolled");
+    })
+    .unwrap();
+}

@@ -17,22 +17,20 @@ use std::io;
 
 /// What such a file says.
 #[derive(Debug, Serialize, Deserialize)]
-struct Below {
-    /// So many segments have been begun before this one. Only says how many the next checkpoint lists.
-    number: u64,
-    /// The state, with the last segments alone.
-    state: Checkpoint,
+pub(super) struct Below {
+    /// So many segments have been begun before this one. Only says how many its checkpoint lists.
+    pub(super) number: u64,
+    /// The state; in the file with the last segments alone.
+    pub(super) state: Checkpoint,
 }
 
 impl<D: Disk> Logs<D> {
     /// Writes the state below a new segment, durably; that of the segment before it is there.
-    pub(super) async fn write_state(&self, folder: &str, state: &Checkpoint) -> io::Result<()> {
-        let number = match state.segments.last() {
-            // A log's first segment has none.
-            Some(last) => self.below(folder, last.base).await?.map_or(1, |below| below.number.wrapping_add(1)),
-            None => 0,
-        };
-        let listed = usize::try_from(number & number.wrapping_neg()).unwrap_or(usize::MAX);
+    ///
+    /// Nothing is read for it: a file that has gone bad meanwhile is no reason to take a log offline that appends.
+    pub(super) async fn write_state(&self, folder: &str, below: &Below) -> io::Result<()> {
+        let Below { number, state } = below;
+        let listed = 1_usize.checked_shl(number.trailing_zeros()).unwrap_or(usize::MAX);
         let Checkpoint { at, log_start_offset, epochs, producers, segments } = state;
         let state = Checkpoint {
             at: *at,
@@ -41,19 +39,19 @@ impl<D: Disk> Logs<D> {
             producers: producers.clone(),
             segments: segments[segments.len().saturating_sub(listed)..].to_vec(),
         };
-        small::write(self.disk(), folder, &format!("{:020}.{STATE}", at.0), &Below { number, state }).await
+        small::write(self.disk(), folder, &format!("{:020}.{STATE}", at.0), &Below { number: *number, state }).await
     }
 
     /// The state below a segment, with all segments from `first` on.
     ///
     /// # Errors
     /// `InvalidData` when it is damaged, or one of those that it stands on; the disk's own.
-    pub(super) async fn read_state(&self, folder: &str, base: Offset, first: Offset) -> io::Result<Checkpoint> {
+    pub(super) async fn read_state(&self, folder: &str, base: Offset, first: Offset) -> io::Result<Below> {
         let gone = |base| {
             let path = path(folder, base, STATE);
             move || io::Error::new(io::ErrorKind::InvalidData, format!("{path}: is gone"))
         };
-        let mut state = self.below(folder, base).await?.ok_or_else(gone(base))?.state;
+        let Below { number, mut state } = self.below(folder, base).await?.ok_or_else(gone(base))?;
         while let Some(next) = state.segments.first().map(|s| s.base).filter(|next| *next > first) {
             let mut before = self.below(folder, next).await?.ok_or_else(gone(next))?.state.segments;
             if before.is_empty() {
@@ -62,7 +60,7 @@ impl<D: Disk> Logs<D> {
             before.append(&mut state.segments);
             state.segments = before;
         }
-        Ok(state)
+        Ok(Below { number, state })
     }
 
     /// What a segment's file says, if it has one.

@@ -270,6 +270,7 @@ impl<D: Disk> Logs<D> {
             let needless = it.segments.windows(2).take_while(|w| w[1].base <= start).count();
             let mut gone: Vec<_> = it.segments.drain(..needless).collect();
             gone.iter_mut().for_each(|s| self.let_go(s));
+            it.trimmed = it.trimmed.wrapping_add(gone.len() as u64);
             it.generation += 1;
             (it.folder.clone(), gone)
         };

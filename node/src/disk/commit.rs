@@ -8,6 +8,7 @@
 //! removal of those that were trimmed.
 
 use super::at;
+use super::below::Below;
 use super::logs::Logs;
 use super::names::{INDEX, LOG, MARKS, TIMEINDEX, path};
 use super::segment::{Log, LogRef, Marks, Segment};
@@ -437,27 +438,28 @@ impl<D: Disk> Logs<D> {
     /// else that is a chore.
     pub(super) async fn roll(&self, log: &LogRef<D::File>, state: Checkpoint, sync: bool) -> io::Result<()> {
         self.rested(log).await?;
-        let (state, old, path) = {
+        let (below, old, path) = {
             let it = log.borrow();
             (it.closing(state), it.active().base, path(&it.folder, it.written, LOG))
         };
-        if old == state.at {
+        let begin = below.state.at;
+        if old == begin {
             // It was begun before a crash, and nothing was written.
             return Ok(());
         }
         let file = self.disk().open(&path, true).await.map_err(at(&path))?;
         {
             let mut it = log.borrow_mut();
-            it.segments.push(Segment::new(state.at));
-            self.hold(&mut it, state.at, file);
+            it.segments.push(Segment::new(begin));
+            self.hold(&mut it, begin, file);
         }
         let (this, held) = (self.clone(), log.clone());
         if sync {
-            self.close_segment(log, old, &state).await?;
+            self.close_segment(log, old, &below).await?;
             self.chore(log, Kind::Index, async move { this.save_index(&held, old).await });
         } else {
             self.chore(log, Kind::Sync, async move {
-                this.close_segment(&held, old, &state).await?;
+                this.close_segment(&held, old, &below).await?;
                 this.save_index(&held, old).await
             });
         }
@@ -465,13 +467,13 @@ impl<D: Disk> Logs<D> {
     }
 
     /// Makes a closed segment durable, without zeros at its end, and then the state above it.
-    async fn close_segment(&self, log: &LogRef<D::File>, old: Offset, state: &Checkpoint) -> io::Result<()> {
+    async fn close_segment(&self, log: &LogRef<D::File>, old: Offset, below: &Below) -> io::Result<()> {
         self.trim_zeros(log, old).await?;
         let folder = log.borrow().folder.clone();
-        self.write_state(&folder, state).await?;
+        self.write_state(&folder, below).await?;
         let mut it = log.borrow_mut();
-        it.synced = it.synced.max(state.at);
-        it.marks.flushed = it.marks.flushed.max(state.at);
+        it.synced = it.synced.max(below.state.at);
+        it.marks.flushed = it.marks.flushed.max(below.state.at);
         it.durable = it.durable.max(it.synced);
         it.unmarked = 0;
         Ok(())

@@ -9,6 +9,7 @@
 //! long, or a bad one below what was marked as durable, is corruption. Then nothing is touched and we say where.
 
 use super::at;
+use super::below::Below;
 use super::commit::GROUP_BYTES;
 use super::index::Index;
 use super::logs::{Logs, Options};
@@ -159,10 +160,11 @@ impl<D: Disk> Logs<D> {
         }
         let bases = |extension| names.iter().filter_map(move |n| names::base(n, extension)).collect::<BTreeSet<_>>();
         let kept = self.finish_cuts(folder, &marks, bases(LOG), &bases(STATE)).await?;
-        let mut state = self.newest_state(folder, &marks, &kept, &bases(STATE)).await?;
+        let Below { number, mut state } = self.newest_state(folder, &marks, &kept, &bases(STATE)).await?;
         let mut log = Log::new(id, topic.to_owned());
         log.folder = folder.into();
         log.segments = self.closed(folder, &kept, &mut state, &marks).await?;
+        log.trimmed = number.wrapping_sub(log.segments.len() as u64);
         if redo.is_ahead(id, marks.cuts) {
             return Err(corrupt(&format!("{folder}/{MARKS}"), "older than the journal, or gone"));
         }
@@ -173,10 +175,11 @@ impl<D: Disk> Logs<D> {
         let closed = marks.closed.filter(|_| marks.flushed == state.at && marks.cut.is_none() && !redone);
         let first = scanned.first().map_or(state.at, |s| s.below.at);
         log.segments.reserve_exact(scanned.len()); // Mostly one, and there may be many logs.
-        for (segment, summary) in scanned.into_iter().zip(&state.segments[log.segments.len()..]) {
+        for (mut segment, summary) in scanned.into_iter().zip(&state.segments[log.segments.len()..]) {
             if segment.below.at > first {
                 // Its roll was cut short; what is below it is durable by now.
-                self.write_state(folder, &segment.below).await?;
+                let below = Below { number: log.begun(), state: mem::take(&mut segment.below) };
+                self.write_state(folder, &below).await?;
             }
             if !self.make_durable(folder, &segment, closed).await? {
                 return Ok(None);
@@ -232,7 +235,7 @@ impl<D: Disk> Logs<D> {
         marks: &Marks,
         kept: &BTreeSet<Offset>,
         states: &BTreeSet<Offset>,
-    ) -> io::Result<Checkpoint> {
+    ) -> io::Result<Below> {
         let Some(first) = kept.first() else { return Err(corrupt(folder, "no segment is left")) };
         for base in states.difference(kept) {
             // A roll or a truncation was cut short; or the file is lost.
@@ -242,7 +245,8 @@ impl<D: Disk> Logs<D> {
             self.remove_files(folder, *base, &[STATE]).await?;
         }
         let Some(base) = states.intersection(kept).last() else {
-            return Ok(Checkpoint { at: *first, log_start_offset: *first, ..Checkpoint::default() });
+            let state = Checkpoint { at: *first, log_start_offset: *first, ..Checkpoint::default() };
+            return Ok(Below { number: 0, state });
         };
         self.read_state(folder, *base, *first).await
     }

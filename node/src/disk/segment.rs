@@ -7,6 +7,7 @@
 //! `sendfile` passes pages by reference, so bytes that were "sent" are still read later. Below `sent_upto` a file is
 //! therefore never cut in place: it is replaced, and whoever holds the old one keeps the old bytes.
 
+use super::below::Below;
 use super::commit::{Append, Change, Chore, Flight, bytes_of};
 use super::index::Index;
 use super::tail::Tail;
@@ -162,6 +163,8 @@ pub(super) struct Log<F> {
     pub(super) folder: Box<str>,
     /// By base; the last one is the active one. Empty only while the log is refused.
     pub(super) segments: Vec<Segment<F>>,
+    /// Segments that were before these.
+    pub(super) trimmed: u64,
     /// The offset after all changes taken in.
     pub(super) end: Offset,
     /// The offset after the last batch in the file.
@@ -206,6 +209,7 @@ impl<F> Log<F> {
             topic: topic.into(),
             folder: Box::default(),
             segments: vec![Segment::new(Offset(0))],
+            trimmed: 0,
             end: Offset(0),
             written: Offset(0),
             synced: Offset(0),
@@ -272,12 +276,17 @@ impl<F> Log<F> {
         }
     }
 
-    /// The state below a new segment, with the segments as they are in files.
-    pub(super) fn closing(&self, mut state: Checkpoint) -> Checkpoint {
+    /// What is below a new segment, with the segments as they are in files.
+    pub(super) fn closing(&self, mut state: Checkpoint) -> Below {
         assert_eq!(state.at, self.written, "{}: a roll begins where the files end", self.id);
         state.segments = self.segments.iter().map(Segment::summary).collect();
         state.log_start_offset = state.log_start_offset.max(self.marks.log_start_offset);
-        state
+        Below { number: self.begun(), state }
+    }
+
+    /// So many segments have been begun, those that were trimmed with them.
+    pub(super) fn begun(&self) -> u64 {
+        self.trimmed.wrapping_add(self.segments.len() as u64)
     }
 
     /// What was owed, and a group behind it, are in the file.

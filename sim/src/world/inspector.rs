@@ -37,6 +37,8 @@ enum Read {
     Nothing,
     /// It is below the log's start by now.
     Gone,
+    /// The disk failed: that of this batch alone, or the log is not served any more.
+    Offline,
 }
 
 /// Inspects whenever it is asked to.
@@ -161,7 +163,8 @@ fn not_served(ledger: &Ledger, cursor: &Cursor, log: LogId) {
     }
 }
 
-/// What a partition holds up to an offset, but for what was harmed; `None` when it is trimmed meanwhile.
+/// What a partition holds up to an offset, but for what was harmed; `None` when it is trimmed meanwhile, or seems to be
+/// served no longer.
 async fn read_back(ledger: &Ledger, cursor: &mut Cursor, end: i64, rng: &mut Rng) -> Option<Vec<(i64, u64)>> {
     let mut found = Vec::new();
     let (mut failed, mut careful) = (0, false);
@@ -172,11 +175,11 @@ async fn read_back(ledger: &Ledger, cursor: &mut Cursor, end: i64, rng: &mut Rng
         careful |= failed > 0;
         let bytes = if careful { 1 } else { STEP_BYTES };
         let read = read(&mut connection, ledger, cursor, bytes, &mut found, rng).await;
-        let damaged = matches!(read, Ok(Read::Damaged));
+        let (damaged, offline) = (matches!(read, Ok(Read::Damaged)), matches!(read, Ok(Read::Offline)));
         match read {
             Ok(Read::Upto(next)) if next > cursor.next => (cursor.next, failed) = (next, 0),
             Ok(Read::Gone) => return None,
-            Ok(Read::Upto(_) | Read::Nothing | Read::Damaged) => failed += 1,
+            Ok(Read::Upto(_) | Read::Nothing | Read::Damaged | Read::Offline) => failed += 1,
             Err(lost) => {
                 ledger.lost(&lost);
                 (connection, failed) = (None, failed + 1);
@@ -197,6 +200,7 @@ async fn read_back(ledger: &Ledger, cursor: &mut Cursor, end: i64, rng: &mut Rng
                 ledger.broken("whole-batches", &cursor.at, &fact, "what is served there is damaged".to_owned());
                 return Some(found);
             }
+            None if offline && failed > TRIES => return None,
             Some(_) | None => pause(rng, PAUSE_MS).await,
         }
     }
@@ -227,6 +231,7 @@ async fn read(
     match part.error_code {
         error::NONE => {}
         error::OFFSET_OUT_OF_RANGE => return Ok(Read::Gone),
+        error::KAFKA_STORAGE_ERROR => return Ok(Read::Offline),
         _ => return Ok(Read::Nothing),
     }
     let Records::Bytes(bytes) = &part.records else { return Ok(Read::Nothing) };

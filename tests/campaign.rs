@@ -178,3 +178,18 @@ fn retention_takes_what_nobody_was_told_of_yet() {
 fn what_a_start_refuses_stays_at_stake() {
     run(klamm_sim::direct::run, &[21_606]);
 }
+
+/// A batch rotted above the mark, before one that could not be read. The model disk cut the log at the first of them, and it
+/// was served without the second, of which nobody had said a word; the real store reads on to the end of the file, and refuses
+/// the log.
+#[test]
+fn a_log_is_not_cut_before_what_cannot_be_read() {
+    run(klamm_sim::direct::run, &[109_132]);
+}
+
+/// A write that was to open a segment went over the batch before it, and the machine died again before recovery was over. The
+/// model disk lost the empty segment, whose checkpoint was on the device: the batch below it, known to be durable, was cut.
+#[test]
+fn an_empty_segment_outlives_a_second_crash() {
+    run(klamm_sim::direct::run, &[109_824]);
+}

@@ -161,3 +161,35 @@ fn a_checkpoint_that_rots_meanwhile_stops_no_roll() {
     })
     .unwrap();
 }
+
+/// A bad batch above the mark may be the torn end of a log. Behind it may stand what says that it is not: a log whose file
+/// cannot be read to its end is refused, and not cut (the model disk of `direct` cut it: seed 109,132).
+#[test]
+fn a_sector_behind_a_bad_batch_that_cannot_be_read_refuses_the_log() {
+    for unreadable in [false, true] {
+        let disk = device(SimDisk::new(1, Parameters::default()));
+        let mut model = Model::new(LogId { topic: Uuid::from_halves(1, 1), partition: 0 }, "t");
+        let options = Options::new(crc);
+        live(&disk, None, async |handle| {
+            let store = Store::start(handle, options).await.unwrap();
+            store.logs.change(model.open());
+            for _ in 0..5 {
+                store.append(&mut model, 1, RECORD, true, u64::MAX).await;
+            }
+        })
+        .unwrap();
+        disk.crash(Crash::PowerLoss, 1);
+        disk.disk().harm(Harm::Rot { path: file(0, "log"), at: 1_500, bits: 2 });
+        if unreadable {
+            disk.disk().harm(Harm::Unreadable { path: file(0, "log"), at: 4_200 });
+        }
+        live(&disk, None, async |handle| {
+            let store = Store::start(handle, options).await.unwrap();
+            match &store.recovered[0].2 {
+                Ok(found) => assert!(!unreadable && found.state.at == Offset(1), "{found:?}"),
+                Err(_) => assert!(unreadable),
+            }
+        })
+        .unwrap();
+    }
+}

@@ -11,7 +11,7 @@ use klamm_core::ids::LogId;
 use klamm_core::record::HEADER_BYTES;
 
 use super::Disk;
-use super::log::Log;
+use super::log::{Log, Reach};
 use crate::atlas::{Loss, Lost};
 
 /// What a batch comes to.
@@ -78,7 +78,8 @@ impl Disk {
     pub(in crate::direct) fn harm(&mut self, log: LogId, index: usize, harm: Harm) {
         let it = self.logs.get_mut(&log);
         let Some(batch) = it.and_then(|it| it.batches.get_mut(index)) else { return };
-        batch.harm = Some(harm);
+        // What cannot be read shows no rot.
+        batch.harm = batch.harm.filter(|before| matches!(before, Harm::Unreadable(_))).or(Some(harm));
         if let Harm::Rot(bits) = harm {
             let mut bytes = batch.bytes.to_vec();
             let at = HEADER_BYTES + (bits >> 3) as usize % (bytes.len() - HEADER_BYTES);
@@ -133,17 +134,18 @@ impl Disk {
 }
 
 impl Log {
-    /// The first batch of the newest segment whose roll is on the device: everything below it is, too.
-    fn sealed(&self) -> usize {
-        match self.begun {
-            Some(begun) if begun == self.end(self.durable) => self.durable,
+    /// The first batch of the newest segment whose roll is on the device, or, if that has none yet, came so far: everything
+    /// below it is on the device, too.
+    fn sealed(&self, empty: Reach) -> usize {
+        match self.begins(self.end(self.durable)) {
+            Some(reach) if reach >= empty => self.durable,
             _ => self.batches[..self.durable].iter().rposition(|batch| batch.opens).unwrap_or_default(),
         }
     }
 
     /// So many batches are known to be on the device: they may not be missing.
     fn marked(&self) -> usize {
-        self.marked.max(self.sealed()).min(self.durable)
+        self.marked.max(self.sealed(Reach::Device)).min(self.durable)
     }
 
     /// The first batch of the segment that the log starts in.
@@ -152,25 +154,28 @@ impl Log {
         self.batches[..below].iter().rposition(|batch| batch.opens).unwrap_or_default()
     }
 
-    /// Recovery reads the newest segment: what is bad there is cut, or the log is refused.
+    /// Recovery reads the newest segment to its end: what is bad there is cut, or the log is refused.
     ///
     /// `always`: it is cut, whatever was known.
     ///
     /// # Errors
     /// When it is refused.
     pub(super) fn read_again(&mut self, always: bool) -> Result<(), String> {
-        let scanned = self.sealed()..self.written;
-        let Some(bad) = scanned.clone().find(|index| self.batches[*index].harm.is_some()) else {
-            return self.whole(self.written);
-        };
-        if matches!(self.batches[bad].harm, Some(Harm::Unreadable(_))) {
+        let first = self.sealed(Reach::Cache);
+        let scanned = || self.batches[first..self.written].iter().map(|batch| batch.harm);
+        // It looks for the file's last byte behind what is bad, too.
+        if scanned().any(|harm| matches!(harm, Some(Harm::Unreadable(_)))) {
             return Err("input/output error".to_owned());
         }
+        let Some(bad) = scanned().position(|harm| harm.is_some()).map(|index| first + index) else {
+            return self.whole(self.written);
+        };
         if !always {
             self.whole(bad)?;
         }
         // The segment that it opened stays, empty.
-        self.begun = self.batches[bad].opens.then(|| self.end(bad));
+        let reach = if bad < self.durable { Reach::Device } else { Reach::Cache };
+        self.begun = self.batches[bad].opens.then(|| (self.end(bad), reach));
         self.batches.truncate(bad);
         (self.written, self.durable) = (bad, self.durable.min(bad));
         Ok(())
@@ -182,5 +187,84 @@ impl Log {
             return Ok(());
         }
         Err(format!("ends at {}, but was durable up to {} batches", self.end(batches), self.marked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_core::ids::{Offset, Timestamp};
+    use klamm_core::record::Header;
+
+    use super::*;
+    use crate::client::batch;
+    use crate::decisions::Book;
+    use crate::direct::disk::log::{Kept, Stored};
+    use crate::direct::params::{Dice, Params};
+
+    /// Batches of a record each, all of them on the device; some open a segment.
+    fn log(opens: &[bool]) -> Log {
+        let mut log = Log::new("t".to_owned(), 0);
+        for (n, opens) in opens.iter().enumerate() {
+            let bytes = batch(&[n as u64], 10, Timestamp(5), None);
+            let header = Header { base_offset: Offset(n as i64), ..Header::parse(&bytes).expect("a batch") };
+            log.batches.push(Stored { header, bytes, opens: *opens, harm: None });
+        }
+        (log.written, log.durable) = (opens.len(), opens.len());
+        log
+    }
+
+    fn kept(batches: usize, begun: bool) -> Kept {
+        Kept { start: Offset(0), ballot: None, batches, begun }
+    }
+
+    /// A batch rotted before one that could not be read: the log was cut there, and the other one gone without a word.
+    #[test]
+    fn what_cannot_be_read_behind_what_is_bad_refuses_the_log() {
+        let mut log = log(&[false; 5]);
+        log.batches[3].harm = Some(Harm::Unreadable(Part::Records));
+        log.batches[1].harm = Some(Harm::Rot(7));
+        assert!(log.read_again(false).is_err());
+        assert_eq!((log.written, log.batches.len()), (5, 5), "nothing is touched");
+        log.batches[3].harm = None;
+        assert_eq!((log.read_again(false), log.written), (Ok(()), 1));
+    }
+
+    #[test]
+    fn what_rots_too_still_cannot_be_read() {
+        let params = Params::of(&Dice::new(0, std::rc::Rc::new(Book::Blank)));
+        let mut disk = Disk::new(&params);
+        disk.logs.insert(LogId::METADATA, log(&[false; 2]));
+        for harm in [Harm::Rot(7), Harm::Unreadable(Part::Header), Harm::Rot(8)] {
+            disk.harm(LogId::METADATA, 1, harm);
+        }
+        assert_eq!(disk.logs[&LogId::METADATA].batches[1].harm, Some(Harm::Unreadable(Part::Header)));
+    }
+
+    /// The write that was to open a segment went over the batch before it; then the machine died once more before recovery
+    /// was over, and the empty segment was forgotten: what it seals was read, and cut.
+    #[test]
+    fn an_empty_segment_on_the_device_outlives_every_crash() {
+        let mut log = log(&[false, true]);
+        log.astray = Some(1);
+        log.crashed(kept(1, false), true);
+        log.batches[0].harm = Some(Harm::Rot(7));
+        log.crashed(kept(1, false), true);
+        log.crashed(kept(1, false), false);
+        assert_eq!((log.begins(Offset(1)), log.marked()), (Some(Reach::Device), 1));
+        assert_eq!((log.read_again(false), log.written), (Ok(()), 1));
+    }
+
+    /// One that only the page cache has: recovery believes it, and the next power loss takes it.
+    #[test]
+    fn an_empty_segment_in_the_page_cache_proves_nothing_yet() {
+        let mut log = log(&[false, true]);
+        log.durable = 1;
+        log.crashed(kept(1, true), false);
+        assert_eq!((log.begins(Offset(1)), log.marked()), (Some(Reach::Cache), 0));
+        let mut recovered = log.clone();
+        recovered.recovered();
+        assert_eq!(recovered.begins(Offset(1)), Some(Reach::Device));
+        log.crashed(kept(1, false), true);
+        assert_eq!(log.begins(Offset(1)), None);
     }
 }

@@ -56,8 +56,8 @@ pub(super) struct Log {
     pub(super) ballot: (Option<Ballot>, Option<Ballot>),
     /// Where it starts, in the page cache and on the device.
     pub(super) start: (Offset, Offset),
-    /// A segment without a batch yet: a trim of everything began it, or a roll that a crash cut short.
-    pub(super) begun: Option<Offset>,
+    /// A segment without a batch yet, and how far it got: a trim of everything began it, or a roll that a crash cut short.
+    pub(super) begun: Option<(Offset, Reach)>,
     pub(super) queue: VecDeque<(Seq, Change)>,
     /// The group that is under way; its first ones of `queue`.
     pub(super) underway: usize,
@@ -168,6 +168,7 @@ impl Log {
         if let Some(to) = self.trim_underway().filter(|_| !half) {
             self.start.0 = self.start.0.max(to);
             if synced {
+                self.begun = self.begun.map(|(at, reach)| (at, if at <= to { Reach::Device } else { reach }));
                 self.start.1 = self.start.0;
                 self.durable = self.durable.max(self.below(to));
                 self.marked = self.marked.max(self.below(to));
@@ -218,8 +219,12 @@ impl Log {
     /// Whether a segment without a batch may be left behind so many of them: its roll came so far. With the start that a
     /// trim gave it there surely is one.
     pub(super) fn may_begin(&self, left: &Left, batches: usize) -> bool {
-        let end = self.end(batches);
-        self.begun == Some(end) || (batches < left.batches.1 && self.batches[batches].opens)
+        self.begins(self.end(batches)).is_some() || (batches < left.batches.1 && self.batches[batches].opens)
+    }
+
+    /// How far a segment got that begins there and has no batch, if there is one.
+    pub(super) fn begins(&self, at: Offset) -> Option<Reach> {
+        self.begun.filter(|(begun, _)| *begun == at).map(|(_, reach)| reach)
     }
 
     /// It comes to this, and is as a new life finds it.
@@ -229,8 +234,10 @@ impl Log {
         let opens = self.batches.get(kept.batches).is_some_and(|next| next.opens);
         // And so was the segment that a write which went astray was to open, and that seals what is below.
         let astray = opens && kept.batches < self.durable;
-        let surely = astray || (kept.start == end && (self.begun == Some(end) || opens));
-        self.begun = (kept.begun || surely).then_some(end);
+        let begun = self.begins(end);
+        let surely = astray || begun == Some(Reach::Device) || (kept.start == end && (begun.is_some() || opens));
+        let reach = if power || surely { Reach::Device } else { Reach::Cache };
+        self.begun = (kept.begun || surely).then_some((end, reach));
         self.start = (kept.start, if power { kept.start } else { self.start.1 });
         self.ballot = (kept.ballot, if power { kept.ballot } else { self.ballot.1 });
         self.batches.truncate(kept.batches);
@@ -245,6 +252,7 @@ impl Log {
     pub(super) fn recovered(&mut self) {
         (self.exists, self.durable, self.doubtful) = (Reach::Device, self.written, false);
         self.marked = self.written;
+        self.begun = self.begun.map(|(at, _)| (at, Reach::Device));
         (self.ballot.1, self.start.1) = (self.ballot.0, self.start.0);
     }
 
@@ -255,7 +263,7 @@ impl Log {
     pub(super) fn folded(&self) -> Checkpoint {
         let mut state = Checkpoint::empty();
         self.batches.iter().for_each(|b| state.fold(&b.header, b.opens));
-        if self.begun == Some(state.at) && state.segments.last().is_some_and(|active| active.base < state.at) {
+        if self.begins(state.at).is_some() && state.segments.last().is_some_and(|active| active.base < state.at) {
             state.segments.push(Segment::empty(state.at));
         }
         state.trim(self.start.0);

@@ -136,7 +136,7 @@ impl Disk {
                 let it = self.logs.get_mut(&log).expect("an append goes to a log that exists");
                 assert_eq!(it.end(it.batches.len()), offset, "{log}: an append goes to its end");
                 self.tally.rolls += u64::from(roll.is_some());
-                let opens = roll.is_some() || it.begun == Some(offset);
+                let opens = roll.is_some() || it.begins(offset).is_some();
                 it.batches.push(Stored { header, bytes, opens, harm: None });
                 (log, seq, Change::Append { sync })
             }
@@ -146,7 +146,7 @@ impl Disk {
                 assert!(to <= it.end(it.batches.len()), "{log}: trimmed to {to}, past its end");
                 if let Some(state) = roll {
                     assert_eq!(state.at, it.end(it.batches.len()), "{log}: a roll begins at its end");
-                    it.begun = Some(state.at);
+                    it.begun = Some((state.at, Reach::Cache));
                 }
                 (log, seq, Change::Trim(to))
             }

@@ -193,3 +193,9 @@ fn a_log_is_not_cut_before_what_cannot_be_read() {
 fn an_empty_segment_outlives_a_second_crash() {
     run(klamm_sim::direct::run, &[109_824]);
 }
+
+/// A sync of the slow model disk took longer than a client waits for what must be answered.
+#[test]
+fn a_slow_disk_ends_what_it_began() {
+    run(klamm_sim::direct::run, &[127_335, 142_800]);
+}

@@ -27,6 +27,8 @@ use super::params::{Canary, Dice, Faults, MS, Params, SECOND};
 
 /// So much longer everything takes on a slow disk.
 const SLOWER: u64 = 20;
+/// But no longer than this: a client waits twice as long for what must be answered.
+const SLOWEST: u64 = 30 * SECOND;
 
 /// Counts of what the disk did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -172,7 +174,7 @@ impl Disk {
         let synced = it.is_synced();
         let delay = if synced { self.dice.delay("sync delay", key, self.delay) } else { 10_000 };
         let stalls = self.dice.mishap("disk stall", key, self.faults.stall);
-        let delay = if now < self.slow_until { SLOWER * delay } else { delay };
+        let delay = if now < self.slow_until { (SLOWER * delay).min(SLOWEST) } else { delay };
         delay + if stalls { self.dice.between("stall", key, 100 * MS, 5 * SECOND) } else { 0 }
     }
 

@@ -83,12 +83,17 @@ impl Reader {
         Ok(self.frame.slice(from..self.at))
     }
 
+    #[inline]
     pub(crate) fn unsigned(&mut self) -> Result<u32, Malformed> {
         // Nearly all take one byte.
         if let Some(byte) = self.frame.get(self.at).filter(|byte| **byte < 0x80) {
             self.at += 1;
             return Ok(u32::from(*byte));
         }
+        self.long_unsigned()
+    }
+
+    fn long_unsigned(&mut self) -> Result<u32, Malformed> {
         let mut rest = &self.frame[self.at..];
         let value = varint::unsigned(&mut rest).ok_or(Malformed("a varint of more than 32 bits, or cut"))?;
         self.at = self.frame.len() - rest.len();
@@ -96,6 +101,7 @@ impl Reader {
     }
 
     /// A length; `None` for null. `wide` says whether it takes four bytes or two where it is not a varint.
+    #[inline]
     fn length(&mut self, form: Form, wide: bool) -> Result<Option<usize>, Malformed> {
         let len = if form.flexible {
             i64::from(self.unsigned()?) - 1

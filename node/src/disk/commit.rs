@@ -374,10 +374,14 @@ impl<D: Disk> Logs<D> {
     }
 
     fn write(&self, file: D::File, at: u64, batches: [&[Append]; 2], sync: bool) -> Completion<D::File> {
-        let all = || batches.into_iter().flatten();
-        let prefixes: Vec<u8> = all().flat_map(|a| a.prefix).collect();
+        let count = batches.iter().map(|some| some.len()).sum::<usize>();
+        let mut prefixes = Vec::with_capacity(count * PREFIX);
+        batches.into_iter().flatten().for_each(|append| prefixes.extend_from_slice(&append.prefix));
         let mut prefixes = Bytes::from(prefixes);
-        let data = all().flat_map(|a| [prefixes.split_to(PREFIX), a.rest.clone()]).collect();
+        let mut data = Vec::with_capacity(2 * count);
+        for append in batches.into_iter().flatten() {
+            data.extend([prefixes.split_to(PREFIX), append.rest.clone()]);
+        }
         self.disk().submit(Op::Write { file, at, data, sync })
     }
 

@@ -285,8 +285,15 @@ impl<D: Disk> Logs<D> {
         let entry = Entry { seq: append.seq, base, last, prefix: append.prefix, rest: append.rest.clone() };
         self.0.tail_bytes.set(self.0.tail_bytes.get() + entry.size());
         log.tail.push(entry);
-        let id = log.id;
-        self.0.tails.borrow_mut().touch(&mut log.tail.used, id);
+        // Where it has a place already, that is moved when it lands: until then nothing of it can go.
+        if log.tail.used == 0 {
+            self.comes_last(&mut log);
+        }
+    }
+
+    /// Other tails are let go before this one.
+    fn comes_last(&self, log: &mut Log<D::File>) {
+        self.0.tails.borrow_mut().touch(&mut log.tail.used, log.id);
     }
 
     /// Brings this log's tail, then the longest unused ones, down to their bounds.
@@ -298,6 +305,7 @@ impl<D: Disk> Logs<D> {
             self.count_tail(before, log.tail.bytes());
         };
         evict(log, self.0.options.log_tail_bytes);
+        self.comes_last(&mut log.borrow_mut());
         // Each log is asked once: what is left then is not in files yet.
         let mut left = self.0.tails.borrow().len();
         while self.0.tail_bytes.get() > self.0.options.shard_tail_bytes && left > 0 {
@@ -308,7 +316,7 @@ impl<D: Disk> Logs<D> {
             evict(&log, 0);
             let mut log = log.borrow_mut();
             if log.tail.bytes() > 0 {
-                self.0.tails.borrow_mut().touch(&mut log.tail.used, id);
+                self.comes_last(&mut log);
             }
         }
     }

@@ -31,7 +31,7 @@ const GATHER: usize = SLICES;
 /// Short answers stand back to back in one buffer, until it holds so many bytes.
 const ANSWERS: usize = 64 << 10;
 /// Room for so many bytes is made at first.
-const FIRST: usize = 256;
+const FIRST: usize = 1 << 10;
 /// File bytes are sent in steps of so many, between which other connections get their turn.
 const SENDFILE_STEP: u32 = 1 << 20;
 /// Fewer file bytes are read and written: cheaper than `sendfile`.

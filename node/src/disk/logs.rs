@@ -231,7 +231,8 @@ impl<D: Disk> Logs<D> {
             return self.fail(&found, change, &error);
         }
         match change {
-            Change::Append(append) => {
+            Change::Append(mut append) => {
+                append.rest = found.borrow_mut().tail.keep(append.rest);
                 self.extend(&found, &append);
                 self.append(&found, append);
             }

@@ -3,9 +3,14 @@
 //! So a batch is readable the moment it is dispatched, and a consumer at the end of the log costs no read. A batch is let
 //! go only once its bytes are in the file.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use klamm_core::ids::{Offset, Seq};
 use std::collections::{BTreeMap, VecDeque};
+
+/// A batch of up to so many bytes is copied: it came in one buffer with many others, and would keep that.
+const COPIED: usize = 4 << 10;
+/// Room is made for so many bytes of such batches at most.
+const ROOM: usize = 16 << 10;
 
 /// Bytes of a batch that hold what the broker stamps: base offset, length, leader epoch.
 pub(super) const PREFIX: usize = 16;
@@ -33,13 +38,33 @@ impl Entry {
 pub(super) struct Tail {
     entries: VecDeque<Entry>,
     bytes: u64,
-    /// Everything up to this change is in the file.
-    landed: Option<Seq>,
+    /// Every change below this one is in the file.
+    landed: Seq,
     /// Its place in the shard's [`Recent`].
     pub(super) used: u64,
+    /// Where the next small batch is copied to, behind those before it. A log with little in its tail has none.
+    room: Option<Box<BytesMut>>,
 }
 
 impl Tail {
+    /// A batch's bytes as they are to be remembered.
+    pub(super) fn keep(&mut self, bytes: Bytes) -> Bytes {
+        if bytes.len() > COPIED {
+            return bytes;
+        }
+        if self.room.as_ref().is_none_or(|room| room.capacity() < bytes.len()) {
+            // No more than there is already: who holds little, takes little.
+            let room = usize::try_from(self.bytes).map_or(ROOM, |held| held.min(ROOM));
+            if room <= bytes.len() {
+                return Bytes::copy_from_slice(&bytes);
+            }
+            self.room = Some(Box::new(BytesMut::with_capacity(room)));
+        }
+        let room = self.room.as_mut().expect("made above");
+        room.extend_from_slice(&bytes);
+        room.split().freeze()
+    }
+
     pub(super) fn push(&mut self, entry: Entry) {
         assert!(self.entries.back().is_none_or(|b| b.last.plus(1) == entry.base), "a gap before {}", entry.base);
         self.bytes += entry.size();
@@ -72,15 +97,18 @@ impl Tail {
 
     /// Everything up to a change is in the file now.
     pub(super) fn landed(&mut self, seq: Seq) {
-        self.landed = Some(seq);
+        self.landed = Seq(seq.0 + 1);
     }
 
     /// Lets go of the oldest batches that are in the file, down to a bound.
     pub(super) fn evict(&mut self, bound: u64) {
         while self.bytes > bound {
             let landed = self.landed;
-            let Some(entry) = self.entries.pop_front_if(|e| Some(e.seq) <= landed) else { return };
+            let Some(entry) = self.entries.pop_front_if(|e| e.seq < landed) else { return };
             self.bytes -= entry.size();
+        }
+        if self.entries.is_empty() {
+            self.room = None;
         }
     }
 }
@@ -121,5 +149,55 @@ impl<K> Recent<K> {
 
     pub(super) fn len(&self) -> usize {
         self.by_use.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Batches of a log, as it keeps them.
+    fn kept(tail: &mut Tail, sizes: &[usize]) -> Vec<(Bytes, Bytes)> {
+        let mut all = Vec::new();
+        for (at, size) in (0..).zip(sizes) {
+            let bytes = Bytes::from(vec![at as u8; *size]);
+            let rest = tail.keep(bytes.clone());
+            let base = Offset(at);
+            tail.push(Entry { seq: Seq(at as u64), base, last: base, prefix: [0; PREFIX], rest: rest.clone() });
+            all.push((bytes, rest));
+        }
+        all
+    }
+
+    #[test]
+    fn small_batches_are_copied_behind_one_another() {
+        let mut tail = Tail::default();
+        let all = kept(&mut tail, &[100; 300]);
+        assert!(all.iter().all(|(bytes, rest)| bytes == rest && bytes.as_ptr() != rest.as_ptr()), "copies");
+        let joined = all.windows(2).filter(|w| w[0].1.as_ptr().wrapping_add(100) == w[1].1.as_ptr()).count();
+        assert!(joined > 280, "{joined} of 300");
+    }
+
+    #[test]
+    fn a_log_makes_room_for_no_more_than_it_has() {
+        let mut tail = Tail::default();
+        let all = kept(&mut tail, &[1000, 1000, COPIED, COPIED + 1]);
+        assert_eq!(all[3].0.as_ptr(), all[3].1.as_ptr(), "a large one is not copied");
+        let room = |tail: &Tail| tail.room.as_ref().map_or(0, |room| room.capacity());
+        for more in [10, 1000, 20_000, 200_000] {
+            let mut tail = Tail { bytes: more, ..Tail::default() };
+            drop(tail.keep(Bytes::from_static(b"abc")));
+            assert!(room(&tail) as u64 <= more.min(ROOM as u64), "{} for {more}", room(&tail));
+        }
+    }
+
+    #[test]
+    fn a_log_without_a_tail_has_no_room() {
+        let mut tail = Tail::default();
+        kept(&mut tail, &[100; 10]);
+        assert!(tail.room.is_some());
+        tail.landed(Seq(9));
+        tail.evict(0);
+        assert!(tail.room.is_none() && tail.bytes() == 0);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Memory follows the bytes received, never the length that a peer claims: a buffer starts with at most [`UNPROVEN`]
 //! bytes, or with as much as this connection has already sent as one whole frame, and doubles as it fills. A read takes
-//! in all short frames that are there, into a block that the shard's connections share; the shortest are copied out of
-//! it, lest a remembered request keep the block. A long frame is read into a buffer of its own, together with the next
+//! in all short frames that are there, into a block that the shard's connections share; a frame is a slice of it, so
+//! whoever remembers a few bytes for longer than a turn copies them, lest they keep the block. A long frame is read into a buffer of its own, together with the next
 //! frame's length, so that a stream of long frames costs neither copies nor extra reads. A connection at rest holds no
 //! buffer. What is in a frame is `wire`'s business.
 
@@ -25,8 +25,6 @@ const PREFIX: usize = 4;
 const BLOCK: usize = 32 << 10;
 /// A block with less room than this is not read into.
 const MIN_ROOM: usize = 8 << 10;
-/// Frames up to this long are copied out of their block, which costs less than what sharing it would.
-const COPIED: usize = 4 << 10;
 /// After a long frame another one is expected: so much of it is read to learn its length.
 const PEEK: usize = 64;
 /// The most that is allocated for a long frame of a connection that has sent none yet.
@@ -153,12 +151,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     pub(super) fn take(&mut self, len: usize) -> Bytes {
         self.expects_long = false;
         self.buffer.advance(PREFIX);
-        if PREFIX + len > COPIED {
-            return self.buffer.split_to(len).freeze();
-        }
-        let frame = Bytes::copy_from_slice(&self.buffer[..len]);
-        self.buffer.advance(len);
-        frame
+        self.buffer.split_to(len).freeze()
     }
 
     /// Begins to read a long frame, whose length was given.
@@ -297,21 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn long_and_short_frames_mix() {
-        let lens = [
-            BLOCK - 4,
-            BLOCK - 3,
-            COPIED - 4,
-            COPIED - 3,
-            70_000,
-            70_000,
-            5,
-            UNPROVEN - 4,
-            3 << 20,
-            3 << 20,
-            1,
-            2 << 20,
-            40_000,
-        ];
+        let lens = [BLOCK - 4, BLOCK - 3, 1_000, 70_000, 70_000, 5, UNPROVEN - 4, 3 << 20, 3 << 20, 1, 2 << 20, 40_000];
         let whole: Vec<u8> = (0u8..).zip(lens).flat_map(|(salt, len)| frame(len, salt)).collect();
         for step in [997, 65_536, whole.len()] {
             let chunks = whole.chunks(step).map(Bytes::copy_from_slice);
@@ -372,11 +351,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn remembered_short_frames_keep_no_block() {
-        let stream: Vec<u8> = (0..200).flat_map(|salt| frame(1_000, salt)).collect();
+    async fn a_block_is_used_again_once_its_frames_are_gone() {
+        let stream: Vec<u8> = (0..20).flat_map(|salt| frame(1_000, salt)).collect();
         let mut frames = frames_of([Bytes::from(stream)]);
-        let remembered = read_all(&mut frames).await.unwrap();
-        assert_eq!(remembered.len(), 200);
+        let all = read_all(&mut frames).await.unwrap();
+        let block = all[0].as_ptr().addr() - PREFIX;
+        assert!(all.iter().all(|frame| (block..block + BLOCK).contains(&frame.as_ptr().addr())), "slices of one block");
+        drop(all);
         assert!(frames.spare.0.take().try_reclaim(BLOCK), "the block is nobody else's");
     }
 

@@ -130,6 +130,32 @@ fn what_a_failed_sync_has_left_is_not_served() {
     run(klamm_sim::world::run, &[711_999]);
 }
 
+/// The journal's payment of a log to its segment failed, and nobody was told: the log was served on.
+#[test]
+fn a_payment_that_fails_takes_its_log_offline() {
+    run(klamm_sim::world::run, &[803_172]);
+}
+
+/// A sync was under way when the power went, and another sector took what it had been writing: the account of what may be
+/// lost held the write to be done.
+#[test]
+fn what_goes_astray_with_the_power_is_accounted_for() {
+    run(klamm_sim::world::run, &[850_060]);
+}
+
+/// The inspector asked for many bytes at once, and so never had what stood before a batch that could not be read.
+#[test]
+fn what_stands_before_a_bad_batch_is_read_one_by_one() {
+    run(klamm_sim::world::run, &[851_409]);
+}
+
+/// A byte of a checkpoint had rotted, a trim's roll met it, and the log went offline while it was read back: the inspector
+/// waited for it for ever, instead of asking whether it is served.
+#[test]
+fn a_log_that_goes_offline_while_it_is_read_back_is_reported() {
+    run(klamm_sim::world::run, &[860_716]);
+}
+
 /// A broker died between the first batch of a log and the record that says where that log lies. After the restart its
 /// end was not told until that was said, as it should be; the simulated consumer knew no such answer.
 #[test]

@@ -32,7 +32,7 @@ pub const PROPERTIES: &[(&str, &str)] = &[
     ("none-left-out", "what can be read of a fetch session's partitions is in its answers"),
     ("not-cut-silently", "what was below a log's mark is not missing from a log that is served"),
     ("nothing-left-behind", "a deleted topic leaves no log, and nothing that is set aside"),
-    ("nothing-refused", "once the disk is well recovery refuses no log: no byte here ever rots"),
+    ("nothing-refused", "once the disk is well recovery refuses no log of which nothing was harmed"),
     ("one-leader-per-epoch", "two lives of a broker append in different leader epochs, and epochs never fall"),
     ("only-what-was-harmed", "recovery refuses no log and no broker but those whose files were harmed"),
     ("partitions-never-fall", "an acknowledged topic has its partitions from then on"),

@@ -1,7 +1,7 @@
 //! `klamm-sim campaign`: many seeds, on as many threads as wanted. A run knows nothing of others: what one thread does
 //! changes no seed of another.
 
-use super::{DIFFERENT, EngineName};
+use super::{DIFFERENT, EngineName, USAGE};
 use crate::report::{self, Engine, Report};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
@@ -55,6 +55,10 @@ struct Tally {
 }
 
 pub(super) fn run(args: &Args) -> u8 {
+    if args.seeds == 0 {
+        eprintln!("klamm-sim campaign: no seeds");
+        return USAGE;
+    }
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1).max(1);
     let end = args.from.saturating_add(args.seeds);
     let (next, stop) = (AtomicU64::new(args.from), AtomicBool::new(false));
@@ -191,4 +195,50 @@ impl Tally {
 pub(super) fn cpu_seconds() -> f64 {
     let used = clock_gettime(ClockId::ProcessCPUTime);
     used.tv_sec as f64 + used.tv_nsec as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &str) -> Args {
+        Line::parse_from(format!("campaign {line}").split(' ')).args
+    }
+
+    #[test]
+    fn the_gravest_failure_is_the_exit_code() {
+        let of = |failures: &[u8]| {
+            Tally { seeds: 9, failures: failures.to_vec(), ..Tally::default() }.exit_code(&args("--seeds 9"))
+        };
+        assert_eq!([of(&[]), of(&[4]), of(&[4, 3]), of(&[3, DIFFERENT])], [0, 4, 3, DIFFERENT]);
+        assert_eq!([of(&[DIFFERENT, 1, 4]), of(&[1, 101, 3])], [1, 101]);
+    }
+
+    /// It is not clean, but inconclusive.
+    #[test]
+    fn a_large_campaign_must_reach_every_state() {
+        let args = args("--seeds 1000 --engine direct");
+        let mut tally = Tally { seeds: LARGE, ..Tally::default() };
+        tally.counters.extend(args.engine.sometimes().iter().map(|state| (*state, 1)));
+        assert_eq!(tally.exit_code(&args), 0);
+        tally.counters.insert("kills", 0);
+        assert_eq!((tally.missed(&args).collect::<Vec<_>>(), tally.exit_code(&args)), (vec!["kills"], 4));
+        tally.seeds = LARGE - 1;
+        assert_eq!(tally.exit_code(&args), 0);
+        tally.seeds = LARGE;
+        tally.failures.push(3);
+        assert_eq!(tally.exit_code(&args), 3);
+    }
+
+    #[test]
+    fn a_campaign_of_nothing_is_refused() {
+        assert_eq!(run(&args("--seeds 0")), USAGE);
+    }
 }

@@ -133,7 +133,15 @@ impl History {
                 ));
             }
             Outcome::Acked(_) => return Ok(()),
-            Outcome::Maybe | Outcome::Refused => send.outcome = Outcome::Acked(offset),
+            Outcome::Refused => {
+                return Err(violation(
+                    "no-phantom",
+                    partition,
+                    format!("value {value} was refused"),
+                    format!("and is acknowledged at {offset}"),
+                ));
+            }
+            Outcome::Maybe => send.outcome = Outcome::Acked(offset),
         }
         self.acked += 1;
         match self.reads.get(partition).and_then(|r| r.get(&offset)) {
@@ -367,6 +375,7 @@ mod tests {
         let mut h = three();
         h.refused(&at(), 3);
         assert_eq!(property(&mut h, &[(0, 1), (1, 2), (2, 3)]), "no-phantom");
+        assert_eq!(h.acked(&at(), 3, 2).unwrap_err().property, "no-phantom");
         let mut h = three();
         h.read(&at(), 2, 3).unwrap();
         assert_eq!(property(&mut h, &[(0, 1), (1, 2)]), "stable-reads");

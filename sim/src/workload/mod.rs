@@ -1,5 +1,6 @@
-//! What both engines' clients do beside producing and consuming: they trim logs, change configs, add partitions, delete
-//! topics and make them again, say things twice, and see that retention did its work.
+//! What clients do beside producing and consuming: they trim logs, change configs, add partitions, delete topics and make
+//! them again, see that retention did its work (both engines'), and say things twice (those of `direct`; `world` does so
+//! over a second connection).
 //!
 //! A role is a step function that wants requests sent and hears answers: it knows neither frames nor time, nor which
 //! engine carries them. Each thing that it asks for ends ok, fail or, when no answer comes, maybe: then it may happen at

@@ -263,7 +263,7 @@ impl World {
 
     fn violated(&self) -> Option<Verdict> {
         let broken = |property: &'static str, contradiction: String| {
-            let fact = "no byte of the disk ever rotted, and now it is well".to_owned();
+            let fact = "nothing was harmed that it could not do without, and now the disk is well".to_owned();
             Some(Verdict::Unsafe(Violation { property, fact, contradiction }))
         };
         if self.ledger.phase.get() != Phase::Work {

@@ -161,6 +161,9 @@ pub(super) async fn listed(
         return Err(Lost::Nonsense("an answer to ListOffsets without what was asked for".to_owned()));
     };
     if part.error_code != error::NONE {
+        // Before the end is known again (KIP-207); those who speak older versions know no better word.
+        let unknown = if version >= 5 { error::OFFSET_NOT_AVAILABLE } else { error::LEADER_NOT_AVAILABLE };
+        ledger.refused(&cursor.at, "ListOffsets", part.error_code, &[unknown]);
         return Ok(None);
     }
     let mut history = ledger.history.borrow_mut();
@@ -224,6 +227,8 @@ pub(super) fn read(ledger: &Ledger, cursor: &mut Cursor, (end, start): (i64, i64
         cursor.next = history.start(&cursor.at);
     }
     if part.error_code != error::NONE {
+        let also = [error::OFFSET_OUT_OF_RANGE, error::CORRUPT_MESSAGE];
+        ledger.refused(&cursor.at, "Fetch", part.error_code, &also);
         return false;
     }
     if cursor.next < start {

@@ -218,7 +218,10 @@ async fn hear(ledger: &Ledger, place: &Place, connection: &mut Connection, said:
             // A duplicate of what it knows no more of has no offset.
             error::NONE if part.base_offset >= 0 => ledger.acked(&place.at, values, part.base_offset),
             error::OUT_OF_ORDER_SEQUENCE_NUMBER => ledger.count("sequences refused", 1),
-            _ => ledger.count("produce errors", 1),
+            code => {
+                ledger.count("produce errors", 1);
+                ledger.refused(&place.at, "Produce", code, &[error::REQUEST_TIMED_OUT, error::MESSAGE_TOO_LARGE]);
+            }
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use crate::report::{Tally, Violation};
 use bytes::Bytes;
 use klamm_core::ids::{LogId, Uuid};
 use klamm_core::rng;
+use klamm_core::wire::error;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -210,6 +211,21 @@ impl Ledger {
             next = offset.0 + 1;
         }
         next
+    }
+
+    /// A partition's answer has an error: one that what clients and nemesis do gives a reason for, or one of `also`, for
+    /// which this request gives one.
+    pub(super) fn refused(&self, partition: &Partition, api: &str, code: i16, also: &[i16]) {
+        let usual = [
+            error::UNKNOWN_TOPIC_OR_PARTITION,
+            error::UNKNOWN_TOPIC_ID,
+            error::NOT_LEADER_OR_FOLLOWER,
+            error::KAFKA_STORAGE_ERROR,
+        ];
+        if !usual.contains(&code) && !also.contains(&code) {
+            let fact = format!("nothing gives {api} a reason to be refused so");
+            self.broken("no-odd-error", partition, &fact, error::name(code).to_owned());
+        }
     }
 
     /// A broken promise about a partition.

@@ -405,6 +405,9 @@ impl<'a> Producer<'a> {
             return Ok(());
         }
         ledger.count("produce errors", 1);
+        let bad: &[i16] = if batch.bad { &[error::CORRUPT_MESSAGE, error::INVALID_RECORD] } else { &[] };
+        let also = [error::REQUEST_TIMED_OUT, error::OUT_OF_ORDER_SEQUENCE_NUMBER, error::MESSAGE_TOO_LARGE];
+        ledger.refused(&lane.at, "Produce", code, &[bad, &also].concat());
         if code == error::MESSAGE_TOO_LARGE {
             let limited = ledger.history.borrow().topic(&lane.at.0).is_some_and(|topic| topic.limited);
             if !limited {

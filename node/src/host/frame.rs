@@ -3,9 +3,9 @@
 //! Memory follows the bytes received, never the length that a peer claims: a buffer starts with at most [`UNPROVEN`]
 //! bytes, or with as much as this connection has already sent as one whole frame, and doubles as it fills. A read takes
 //! in all short frames that are there, into a block that the shard's connections share; a frame is a slice of it, so
-//! whoever remembers a few bytes for longer than a turn copies them, lest they keep the block. A long frame is read into a buffer of its own, together with the next
-//! frame's length, so that a stream of long frames costs neither copies nor extra reads. A connection at rest holds no
-//! buffer. What is in a frame is `wire`'s business.
+//! whoever remembers a few bytes for longer than a turn copies them, lest they keep the block. A long frame is read into
+//! a buffer of its own, together with the next frame's length, so that a stream of long frames costs neither copies nor
+//! extra reads. A connection at rest holds no buffer. What is in a frame is `wire`'s business.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::cell::Cell;

@@ -1,5 +1,6 @@
 //! `klamm-sim bench`: how much simulated time a second of a core makes, under which load, in how much memory, and what
-//! more threads bring. Seconds of the processor are counted, so that what else runs matters little. All oracles are on; seeds are the first ones, so that figures can be compared.
+//! more threads bring. Seconds of the processor are counted, so that what else runs matters little. All oracles are on;
+//! seeds are the first ones, so that figures can be compared.
 
 use std::fmt::Write;
 use std::fs;

@@ -202,6 +202,7 @@ pub const OUTCOMES: &[&str] = &[
     "half open",
     "harmed in use",
     "in flight",
+    "last is a stop",
     "last is power",
     "last restart",
     "length",
@@ -220,6 +221,7 @@ pub const OUTCOMES: &[&str] = &[
     "shards of a life",
     "stopped by a kill",
     "stopped by power",
+    "stopped in order",
     "trimmed",
     "written",
 ];

@@ -17,6 +17,7 @@ use super::clocks::Clocks;
 use super::disk::{Begun, Disk, Lent, Part};
 use super::net::{ToBroker, ToClient};
 use super::params::{MS, Params, SECOND};
+use super::stop::{Stage, Stop};
 use super::{Event, Phase, Sim, durable, replayed};
 use crate::trace;
 
@@ -44,6 +45,8 @@ pub(super) struct Broker {
     pub(super) life: u32,
     /// Empty while it is down.
     nodes: Vec<Node>,
+    /// It was told to end.
+    pub(super) stop: Option<Stop>,
     pub(super) disk: Disk,
     pub(super) clocks: Clocks,
     /// Bytes on their way between shards: each is used once, or released, or lost with the life.
@@ -60,6 +63,7 @@ impl Broker {
         Broker {
             life: 0,
             nodes: Vec::new(),
+            stop: None,
             disk: Disk::new(params),
             clocks: Clocks::of(0, params),
             leases: BTreeMap::new(),
@@ -76,7 +80,29 @@ impl Broker {
 
     /// Whether some shard has not recovered yet.
     pub(super) fn is_recovering(&self) -> bool {
-        self.nodes.iter().any(|n| n.shard.is_none())
+        !self.is_closing() && self.nodes.iter().any(|n| n.shard.is_none())
+    }
+
+    /// Whether all of it serves.
+    pub(super) fn is_serving(&self) -> bool {
+        self.is_up() && self.stop.is_none() && self.nodes.iter().all(|n| n.serving)
+    }
+
+    /// Whether its shards have ended, in order, and its process has not.
+    pub(super) fn is_closing(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.stage == Stage::Closes)
+    }
+
+    /// It accepts nobody any more.
+    pub(super) fn serve_no_more(&mut self) {
+        self.nodes.iter_mut().for_each(|node| node.serving = false);
+    }
+
+    /// The process is gone: events that are under way die with its life.
+    pub(super) fn is_gone(&mut self) {
+        self.nodes.clear();
+        self.stop = None;
+        self.life += 1;
     }
 
     /// Leases granted so far, and those that nobody has used yet.
@@ -168,29 +194,36 @@ impl Sim {
             return;
         }
         self.count(if power { "power losses" } else { "kills" });
+        if self.broker.stop.is_some() {
+            self.count("stops cut short");
+        }
         if self.broker.is_recovering() {
             self.count("recoveries cut short");
+            let count = self.broker.nodes.len() as u16;
+            for (shard, _) in (0..count).zip(&self.broker.nodes).filter(|(_, node)| node.shard.is_none()) {
+                self.broker.disk.recover_some(ShardIndex(shard), count, key);
+            }
         }
-        let count = self.broker.nodes.len() as u16;
-        for (shard, _) in (0..count).zip(&self.broker.nodes).filter(|(_, node)| node.shard.is_none()) {
-            self.broker.disk.recover_some(ShardIndex(shard), count, key);
-        }
-        let shards: Vec<Shard> = self.broker.nodes.drain(..).filter_map(|n| n.shard).collect();
+        self.shards_end(power, key);
+        self.broker.disk.crash(power, key);
+        self.say(|| format!("the broker is gone{}", if power { ", with its page cache" } else { "" }));
+        self.broker.is_gone();
+        self.goes_on(None);
+    }
+
+    /// The shards are gone, and what was under way between them and their clients; with `power` nobody is told.
+    pub(super) fn shards_end(&mut self, power: bool, key: u64) {
+        let shards: Vec<Shard> = self.broker.nodes.iter_mut().filter_map(|node| node.shard.take()).collect();
         for shard in &shards {
             shard.audit();
             self.check(replayed::check(shard, &self.broker.disk));
         }
-        self.broker.disk.crash(power, key);
         self.broker.leases.clear();
-        self.say(|| format!("the broker is gone{}", if power { ", with its page cache" } else { "" }));
-        // Events that are under way die with their life.
-        self.broker.life += 1;
         for conn in self.net.broker_gone(key) {
             if !power {
                 self.tell(conn, ToClient::Closed);
             }
         }
-        self.goes_on(None);
     }
 
     pub(super) fn clock(&self) -> Now {
@@ -286,7 +319,7 @@ impl Sim {
             Effect::Reply { conn, correlation, response, ranges, max_bytes } => {
                 self.reply(conn, correlation, response, &ranges, max_bytes);
             }
-            Effect::Quiet { .. } => {}
+            Effect::Quiet { conn, .. } => self.net.answered(conn.0),
             Effect::Release { lease } => {
                 assert!(self.broker.leases.remove(&lease).is_some(), "lease {lease} is released and not held");
             }
@@ -403,6 +436,7 @@ impl Sim {
                 }
             }
         }
+        self.net.answered(conn.0);
         self.tell(conn.0, ToClient::Response { correlation, response });
     }
 
@@ -418,6 +452,9 @@ impl Sim {
 
     /// The disk ended what was under way at a log.
     pub(super) fn disk_ended(&mut self, shard: u16, log: klamm_core::ids::LogId) {
+        if self.broker.is_closing() {
+            return self.closing_ended(log);
+        }
         let (inputs, next) = self.broker.disk.end(self.now, log);
         if let Some(delay) = next {
             self.heap.push(self.now + delay, Event::DiskEnd { life: self.broker.life, shard, log });
@@ -428,11 +465,14 @@ impl Sim {
     /// A client's message arrives.
     pub(super) fn arrives(&mut self, name: u64, number: u64, message: ToBroker) {
         let Some(conn) = self.net.reaches_broker(name, number, &message) else { return };
-        let life = self.broker.life;
+        let (life, stops) = (self.broker.life, self.broker.stop.is_some());
         let late = !conn.client_open && matches!(message, ToBroker::Request { .. });
         match (message, conn.accepted) {
             (ToBroker::Open, _) => self.accept(name),
+            // What it has not taken by then it leaves unread.
+            (ToBroker::Request { .. }, Some(_)) if stops => conn.unread = true,
             (ToBroker::Request { correlation, request }, Some((_, shard))) if !conn.ended => {
+                conn.owed += 1;
                 if late {
                     self.count("requests of connections given up");
                 }

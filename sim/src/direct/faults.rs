@@ -18,6 +18,7 @@ impl Sim {
             Kind::Kill | Kind::PowerLoss => {
                 self.broker.is_up().then(|| self.broker.disk.is_busy() || self.net.is_busy())
             }
+            Kind::Stop => self.broker.is_serving().then(|| self.broker.disk.is_busy() || self.net.is_busy()),
             Kind::Cut => self.net.open().next().is_some().then(|| self.net.is_busy()),
             Kind::Hold
             | Kind::CutUp
@@ -43,6 +44,8 @@ impl Sim {
             Kind::Kill => self.restart((false, fault.n), fault.down, fault.again),
             Kind::PowerLoss => self.restart((true, fault.n), fault.down, fault.again),
             Kind::Cut => self.cut(fault.n),
+            Kind::Stop if effect.is_some() => self.stop(fault.n, Some(fault.down)),
+            Kind::Stop => {}
             _ if effect.is_some() => {
                 self.count(spells::counted(fault.kind));
                 self.say(|| format!("{:?} for {} ms", fault.kind, fault.down / MS));

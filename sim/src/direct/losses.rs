@@ -87,15 +87,15 @@ impl Sim {
         let applied = match kind {
             Kind::Rot | Kind::Unreadable => self.spoil(kind, round)?,
             Kind::LostWrite => self.lose_write(round)?,
-            Kind::LostFolder => self.lose_folder(round),
+            Kind::LostFolder => self.lose_folder(round)?,
             Kind::Wipe => {
-                self.stop_dead(round, 0);
+                self.stop_dead(round, 0)?;
                 self.broker.disk.wipe();
                 self.epochs = Epochs::default();
                 self.count("disks wiped");
                 true
             }
-            Kind::OldCopy => self.turn_back(round),
+            Kind::OldCopy => self.turn_back(round)?,
         };
         self.count(if applied { "harm applied" } else { "harm refused" });
         self.start_again(round)?;
@@ -107,10 +107,20 @@ impl Sim {
         Ok(true)
     }
 
-    /// The process is gone at once, or the machine.
-    fn stop_dead(&mut self, round: u64, turn: u64) {
-        let power = !self.params.dice.mishap("stopped by a kill", round << 8 | turn, 3);
-        self.stop_dead_by(power, round << 8 | turn);
+    /// The process is gone: at once, or in order; or the machine.
+    fn stop_dead(&mut self, round: u64, turn: u64) -> Result<(), Verdict> {
+        let (dice, key) = (self.params.dice.clone(), round << 8 | turn);
+        if self.params.stops && self.broker.is_serving() && dice.mishap("stopped in order", key, 2) {
+            self.phase_ends = self.now + PATIENCE;
+            self.stop(1 << 23 | key, None);
+            self.rest()?;
+        }
+        if self.broker.is_up() {
+            self.stop_dead_by(!dice.mishap("stopped by a kill", key, 3), key);
+        } else {
+            self.history.dies();
+        }
+        Ok(())
     }
 
     fn stop_dead_by(&mut self, power: bool, key: u64) {
@@ -129,7 +139,7 @@ impl Sim {
         self.heap.push(self.now + MS, Event::Start);
         if dice.mishap("dies while it starts", round, 4) {
             self.rest_until(self.now + dice.pause("dies so soon", round, MS, SECOND))?;
-            self.stop_dead(round, 9);
+            self.stop_dead(round, 9)?;
             self.heap.push(self.now + MS, Event::Start);
         }
         self.rest()
@@ -140,7 +150,7 @@ impl Sim {
         let dice = self.params.dice.clone();
         let in_use = dice.mishap("harmed in use", round, 3);
         if !in_use {
-            self.stop_dead(round, 1);
+            self.stop_dead(round, 1)?;
         }
         let harm = match kind {
             Kind::Rot => Harm::Rot(dice.bits("which bit", round)),
@@ -162,7 +172,7 @@ impl Sim {
         if in_use {
             // What recovery would refuse is served as long as it runs; then it dies, and does.
             self.inspect(false)?;
-            self.stop_dead(round, 2);
+            self.stop_dead(round, 2)?;
         }
         Ok(true)
     }
@@ -172,7 +182,7 @@ impl Sim {
     fn lose_write(&mut self, round: u64) -> Result<bool, Verdict> {
         let logs: Vec<LogId> = self.broker.disk.logs().filter(|log| *log != LogId::METADATA).collect();
         if logs.is_empty() {
-            self.stop_dead(round, 3);
+            self.stop_dead(round, 3)?;
             return Ok(false);
         }
         let dice = self.params.dice.clone();
@@ -204,24 +214,24 @@ impl Sim {
     }
 
     /// Somebody removes a log's folder.
-    fn lose_folder(&mut self, round: u64) -> bool {
-        self.stop_dead(round, 5);
+    fn lose_folder(&mut self, round: u64) -> Result<bool, Verdict> {
+        self.stop_dead(round, 5)?;
         let logs: Vec<LogId> = self.broker.disk.logs().filter(|log| *log != LogId::METADATA).collect();
         if logs.is_empty() {
-            return false;
+            return Ok(false);
         }
         let log = self.params.dice.pick("whose folder is lost", round, &logs);
         self.declare(&Loss::Records(Lost { log, offsets: 0..i64::MAX, marked: true }));
         self.say(|| format!("the folder of {log} is gone"));
         self.broker.disk.lose_folder(log);
         self.count("folders lost");
-        true
+        Ok(true)
     }
 
     /// The files of an earlier moment come back.
-    fn turn_back(&mut self, round: u64) -> bool {
-        self.stop_dead(round, 6);
-        let Some(Copy { image, history, epochs }) = self.copy.take() else { return false };
+    fn turn_back(&mut self, round: u64) -> Result<bool, Verdict> {
+        self.stop_dead(round, 6)?;
+        let Some(Copy { image, history, epochs }) = self.copy.take() else { return Ok(false) };
         self.say(|| "an old copy comes back".to_owned());
         self.history = self.history.back_at(&history);
         self.epochs = epochs;
@@ -229,7 +239,7 @@ impl Sim {
         self.ledger.harmed = Harmed::default();
         self.broker.disk.restore(image, round);
         self.count("old copies");
-        true
+        Ok(true)
     }
 
     /// Everybody is asked; what is asked must be answered.

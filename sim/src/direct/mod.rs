@@ -27,6 +27,7 @@ mod params;
 mod producer;
 mod replayed;
 mod spells;
+mod stop;
 #[cfg(test)]
 mod tests;
 
@@ -73,6 +74,7 @@ pub const SOMETIMES: &[&str] = &[
     "batches too large",
     "batches unreadable",
     "brokers that refuse",
+    "clean stops",
     "clients that stand still",
     "configs altered",
     "connections left half open",
@@ -92,6 +94,7 @@ pub const SOMETIMES: &[&str] = &[
     "kills",
     "leases",
     "links that stand still",
+    "logs closed",
     "logs half recovered",
     "logs refused",
     "logs reported",
@@ -111,6 +114,8 @@ pub const SOMETIMES: &[&str] = &[
     "speeches said again",
     "speeches without an id",
     "steps of the wall clock",
+    "stops cut short",
+    "stops that leave questions",
     "sync errors",
     "timeouts",
     "topics deleted",
@@ -185,6 +190,10 @@ enum Event {
         at: u64,
     },
     Fault(Fault),
+    /// A broker that ends waits for no answer any more.
+    Drained {
+        life: u32,
+    },
     /// Somebody copies the files.
     Copy,
     /// Who stood still goes on: a client, or the broker.
@@ -368,6 +377,7 @@ impl Sim {
         {
             self.now = at;
             self.happen(event);
+            self.goes_down();
             if let Some(violation) = self.violation.take() {
                 return Err(Verdict::Unsafe(violation));
             }
@@ -397,17 +407,20 @@ impl Sim {
     fn happen(&mut self, event: Event) {
         let Some(event) = self.keep_back(event) else { return };
         let alive = |life: u32| life == self.broker.life;
+        let steps = |life: u32| alive(life) && !self.broker.is_closing();
         match event {
-            Event::Told { life, shard, input } if alive(life) => self.step(shard, input),
-            Event::Wake { life, shard, at } if alive(life) => self.wake(shard, at),
+            Event::Told { life, shard, input } if steps(life) => self.step(shard, input),
+            Event::Wake { life, shard, at } if steps(life) => self.wake(shard, at),
             Event::DiskEnd { life, shard, log } if alive(life) => self.disk_ended(shard, log),
             Event::Recovered { life, shard } if alive(life) => self.recovered(shard),
             Event::Operator { life } if alive(life) => self.operate(life),
+            Event::Drained { life } if alive(life) => self.drained(),
             Event::Told { .. }
             | Event::Wake { .. }
             | Event::DiskEnd { .. }
             | Event::Recovered { .. }
-            | Event::Operator { .. } => {}
+            | Event::Operator { .. }
+            | Event::Drained { .. } => {}
             Event::Start => self.start(),
             Event::ToBroker { conn, number, message } => self.arrives(conn, number, message),
             Event::ToClient { conn, number, message } => {
@@ -525,7 +538,12 @@ impl Sim {
         if dice.mishap("last restart", 0, 2) {
             let down = dice.pause("last restart takes", 0, 10 * MS, 4 * SECOND);
             let power = faults.power && dice.mishap("last is power", 0, 2);
-            self.restart((power, 1 << 21), down, None);
+            // In order, if it may be: the work is over, but not yet answered.
+            if self.params.stops && self.broker.is_serving() && dice.mishap("last is a stop", 0, 3) {
+                self.stop(1 << 21, Some(down));
+            } else {
+                self.restart((power, 1 << 21), down, None);
+            }
         }
         (0..self.actors.len()).for_each(|client| self.act(client, None));
     }
@@ -611,6 +629,7 @@ impl Sim {
             ("writes to a full disk", tally.full),
             ("logs refused", tally.refused),
             ("logs half recovered", tally.half_recovered),
+            ("logs closed", tally.closed),
             ("appends that failed", tally.appends_failed),
             ("batches lost", tally.lost),
             ("unsynced batches survived", tally.survived),

@@ -51,6 +51,10 @@ pub(super) struct Conn {
     pub(super) accepted: Option<(u32, u16)>,
     /// The shard ended it: no request is taken any more.
     pub(super) ended: bool,
+    /// Requests that the shard has taken and not ended.
+    pub(super) owed: u32,
+    /// One came that the shard did not take.
+    pub(super) unread: bool,
     pub(super) client_open: bool,
     up: Pipe,
     down: Pipe,
@@ -109,7 +113,18 @@ impl Net {
         let key = (client as u64) << 16 | *dials;
         let spread = self.dice.bits("accepting shard", key);
         let pipe = Pipe::default();
-        let conn = Conn { client, key, spread, accepted: None, ended: false, client_open: true, up: pipe, down: pipe };
+        let conn = Conn {
+            client,
+            key,
+            spread,
+            accepted: None,
+            ended: false,
+            owed: 0,
+            unread: false,
+            client_open: true,
+            up: pipe,
+            down: pipe,
+        };
         self.conns.insert(name, conn);
         name
     }
@@ -190,6 +205,37 @@ impl Net {
         let silent = dice.mishap("cut is silent", fault, 3);
         let told = dice.pause("client hears of cut", fault, 0, SECOND);
         (dice.pause("broker hears of cut", fault, 0, 3 * SECOND), (!silent).then_some(told))
+    }
+
+    /// Whether the broker has connections that it has not ended.
+    pub(super) fn any_accepted(&self) -> bool {
+        self.conns.values().any(|conn| conn.accepted.is_some() && !conn.ended)
+    }
+
+    /// One of them that it owes no answer, and the shard that has it.
+    pub(super) fn owed_nothing(&self) -> Option<(u64, u16)> {
+        let mut there = self.conns.iter().filter(|(_, conn)| conn.owed == 0 && !conn.ended);
+        there.find_map(|(name, conn)| Some((*name, conn.accepted?.1)))
+    }
+
+    /// The shard has ended one of its requests.
+    pub(super) fn answered(&mut self, name: u64) {
+        if let Some(conn) = self.conns.get_mut(&name) {
+            conn.owed -= 1;
+        }
+    }
+
+    /// The broker ends a connection that it owes nothing. Where it has left something unread, the client's end of it is
+    /// reset, and what is on its way there may be lost.
+    pub(super) fn finish(&mut self, name: u64) {
+        let dice = &self.dice;
+        if let Some(conn) = self.conns.get_mut(&name) {
+            conn.accepted = None;
+            conn.up.limit = Some(0);
+            if conn.unread {
+                conn.down.cut(dice, "lost with the broker", key(conn.key, conn.up.sent, 3));
+            }
+        }
     }
 
     /// The broker is gone: what was on its way to it is lost, what was on its way from it may be. Gives the connections

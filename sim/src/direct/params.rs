@@ -103,6 +103,9 @@ pub(super) struct Params {
     pub(super) disk_delay: u64,
     pub(super) request_timeout: u64,
     pub(super) delivery_timeout: u64,
+    /// Whether the broker is told to end, now and then; and the mean nanoseconds between two times.
+    pub(super) stops: bool,
+    pub(super) stop_gap: u64,
     /// Nothing goes wrong at all: then everything is answered.
     pub(super) calm: bool,
     /// Whether the broker's clocks are wrong.
@@ -177,6 +180,8 @@ impl Params {
             disk_delay: param("disk delay", &[20_000, 500_000, 5 * MS, 50 * MS]),
             request_timeout: param("request timeout", &[1, 3, 10]) * SECOND,
             delivery_timeout: param("delivery timeout", &[3, 20, 120]) * SECOND,
+            stops: !calm && param("stops", &[0, 0, 1]) == 1,
+            stop_gap: param("stop gap", &[5, 15, 40]) * SECOND,
             calm,
             drifts,
             harms,
@@ -211,9 +216,26 @@ impl Params {
             };
             let mut all: Vec<Fault> = times.map(fault).collect();
             all.extend(self.spells());
+            all.extend(self.stops());
             all.sort_by_key(|fault| fault.at);
             all
         })
+    }
+
+    /// When the broker is told to end.
+    fn stops(&self) -> Vec<Fault> {
+        let (dice, mut at, mut all) = (&self.dice, 0, Vec::new());
+        if !self.stops {
+            return all;
+        }
+        for n in STOPS.. {
+            at += dice.around("stop gap", n, self.stop_gap);
+            if at >= self.duration {
+                break;
+            }
+            all.push(Fault { down: dice.between("down", n, 10 * MS, 4 * SECOND), ..Fault::new(at, n, Kind::Stop) });
+        }
+        all
     }
 
     /// What goes wrong for a while.
@@ -247,8 +269,9 @@ impl Params {
     }
 }
 
-/// The number of the first spell: others have theirs.
+/// The number of the first spell, and of the first end in order: others have theirs.
 const SPELLS: u64 = 1 << 22;
+const STOPS: u64 = 3 << 22;
 
 impl Spells {
     fn of(dice: &Dice) -> Spells {

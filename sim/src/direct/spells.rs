@@ -100,6 +100,11 @@ impl Sim {
         (0..count).filter(|client| *client == sure || bits >> (client % 32) & 1 == 1).collect()
     }
 
+    /// Whether the machine stands still.
+    pub(super) fn broker_stands_still(&self) -> bool {
+        self.still.broker.is_some()
+    }
+
     /// Keeps an event back if it is for somebody who stands still; gives it back if not.
     pub(super) fn keep_back(&mut self, event: Event) -> Option<Event> {
         let held = match self.whose(&event) {
@@ -122,6 +127,7 @@ impl Sim {
             | Event::Wake { .. }
             | Event::DiskEnd { .. }
             | Event::Recovered { .. }
+            | Event::Drained { .. }
             | Event::ToBroker { .. } => Whose::Broker,
             Event::ToClient { conn, .. } => self.net.conns.get(conn).map_or(Whose::Nobody, |c| Whose::Client(c.client)),
             Event::Timer { client, .. } => Whose::Client(*client),

@@ -1,7 +1,7 @@
 //! The engine itself: a seed is a run, decisions replay and shrink, and a disk that breaks its promise is found out.
 
 use super::*;
-use crate::decisions::{Decisions, recorded, replayed};
+use crate::decisions::{Decisions, Kind, recorded, replayed};
 use crate::shrink::shrink;
 
 #[test]
@@ -84,4 +84,26 @@ fn recovery_that_makes_nothing_durable_is_found() {
 #[test]
 fn a_cut_of_what_was_known_to_be_on_the_device_is_found() {
     assert_eq!(found(Canary::CutSilently).property, "not-cut-silently");
+}
+
+/// Nothing else goes wrong, so whoever asked before it was told is answered.
+#[test]
+fn a_broker_that_is_told_to_stop_answers_what_it_has_taken() {
+    let mut stopped = 0;
+    for seed in 0..60 {
+        let (report, mut decisions) = recorded(|book| by(seed, false, book));
+        if decisions.parameters.get("calm") != Some(&1) {
+            continue;
+        }
+        assert_eq!(report.verdict, Verdict::Clean, "{report}");
+        decisions.faults =
+            (1..6).map(|n| Fault { down: 700 * MS, ..Fault::new(4 * n * SECOND, n, Kind::Stop) }).collect();
+        let (report, _, _) = replayed(&decisions, |book| by(seed, false, book));
+        assert_eq!(report.verdict, Verdict::Clean, "{report}");
+        let count = |what| report.counters.get(what).copied().unwrap_or_default();
+        assert_eq!((count("clean stops"), count("stops that leave questions")), (5, 0), "{report}");
+        assert!(count("logs closed") > 0, "{report}");
+        stopped += 1;
+    }
+    assert!(stopped > 3, "{stopped} calm runs");
 }

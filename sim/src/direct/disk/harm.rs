@@ -192,13 +192,13 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use klamm_core::ids::{Offset, Timestamp};
+    use klamm_core::ids::{Offset, Seq, Timestamp};
     use klamm_core::record::Header;
 
     use super::*;
     use crate::client::batch;
     use crate::decisions::Book;
-    use crate::direct::disk::log::{Kept, Stored};
+    use crate::direct::disk::log::{Change, Kept, Stored};
     use crate::direct::params::{Dice, Params};
 
     /// Batches of a record each, all of them on the device; some open a segment.
@@ -215,6 +215,29 @@ mod tests {
 
     fn kept(batches: usize, begun: bool) -> Kept {
         Kept { start: Offset(0), ballot: None, batches, begun }
+    }
+
+    /// What was in the page cache alone is on the device and marked: a power loss takes nothing of it, and what is bad of it
+    /// is not cut. Of a log that was refused, or is being removed, nothing is touched.
+    #[test]
+    fn a_log_that_is_closed_is_on_the_device_and_marked() {
+        let mut log = log(&[false; 3]);
+        log.durable = 1;
+        assert_eq!((log.is_to_close(), log.left(true).batches), (true, (1, 3)));
+        log.queue.push_back((Seq(9), Change::Close));
+        log.begin();
+        log.land(log.is_synced(), false, 0);
+        log.queue.clear();
+        assert_eq!((log.is_to_close(), log.left(true).batches), (false, (3, 3)));
+        log.batches[1].harm = Some(Harm::Rot(7));
+        assert!(log.read_again(false).is_err());
+        log.marked = 0;
+        assert!(log.is_to_close());
+        log.queue.push_back((Seq(10), Change::Remove));
+        assert!(!log.is_to_close());
+        log.queue.clear();
+        log.refused = true;
+        assert!(!log.is_to_close());
     }
 
     /// A batch rotted before one that could not be read: the log was cut there, and the other one gone without a word.

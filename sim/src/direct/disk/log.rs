@@ -23,11 +23,15 @@ pub(super) struct Stored {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Change {
     Open,
-    Append { sync: bool },
+    Append {
+        sync: bool,
+    },
     Flush,
     Trim(Offset),
     Persist(Ballot),
     Remove,
+    /// The end of a life in order: no change of the core's.
+    Close,
 }
 
 /// How far a name or a small file got.
@@ -64,6 +68,8 @@ pub(super) struct Log {
     pub(super) dead: Option<&'static str>,
     /// A recovery of it failed: what that wrote again may be lost.
     pub(super) doubtful: bool,
+    /// This life could not have it.
+    pub(super) refused: bool,
     /// Stands for its name and the how manieth it is of that: with the operations so far the key of their draws.
     pub(super) named: u64,
     pub(super) operations: u64,
@@ -107,6 +113,7 @@ impl Log {
             underway: 0,
             dead: None,
             doubtful: false,
+            refused: false,
             named,
             operations: 0,
         }
@@ -178,6 +185,16 @@ impl Log {
         if synced && (appends > 0 || self.is_underway(|c| matches!(c, Change::Flush))) {
             self.durable = self.written;
         }
+        if synced && self.is_underway(|c| matches!(c, Change::Close)) {
+            (self.durable, self.marked) = (self.written, self.written);
+        }
+    }
+
+    /// Whether something is to be done when a life ends in order. Of what was refused nothing is touched.
+    pub(super) fn is_to_close(&self) -> bool {
+        let removed = self.queue.iter().any(|(_, change)| matches!(change, Change::Remove));
+        let kept = self.dead.is_none() && !self.refused && !removed;
+        kept && (self.marked < self.batches.len() || self.durable < self.batches.len())
     }
 
     /// Of what was written so many batches begin below an offset. A log does not start after what a crash leaves of it.
@@ -244,13 +261,14 @@ impl Log {
         self.written = kept.batches;
         self.durable = if power { kept.batches } else { self.durable.max(self.below(kept.start)).min(kept.batches) };
         self.astray = self.astray.filter(|_| !power);
-        (self.underway, self.dead) = (0, None);
+        (self.underway, self.dead, self.refused) = (0, None, false);
         self.queue.clear();
     }
 
     /// A new life has found it: all of it is on the device from here on.
     pub(super) fn recovered(&mut self) {
-        (self.exists, self.durable, self.doubtful) = (Reach::Device, self.written, false);
+        (self.exists, self.durable) = (Reach::Device, self.written);
+        (self.doubtful, self.refused) = (false, false);
         self.marked = self.written;
         self.begun = self.begun.map(|(at, _)| (at, Reach::Device));
         (self.ballot.1, self.start.1) = (self.ballot.0, self.start.0);

@@ -3,7 +3,8 @@
 //! Changes of a log end in order; appends that wait while others are under way are written, and synced, together. A
 //! crash keeps a prefix, never a batch without those before it: recovery of the real store cuts there. A failed sync
 //! proves nothing about what it covered, neither then nor when it is read again. Recovery makes durable all that it
-//! reports; one that a crash cuts short has done so with some logs, and with a part of one. Knows no files: torn headers,
+//! reports; one that a crash cuts short has done so with some logs, and with a part of one. A life that ends in order syncs
+//! each log and marks all of it as durable: the next start writes nothing of it again. Knows no files: torn headers,
 //! directories and indexes are the `world` engine's.
 
 mod follow;
@@ -48,6 +49,8 @@ pub(super) struct Tally {
     /// Batches that survived a crash without having been synced.
     pub(super) survived: u64,
     pub(super) rolls: u64,
+    /// Logs that were closed in order.
+    pub(super) closed: u64,
     /// The most appends that shared a sync.
     pub(super) largest_group: u64,
 }
@@ -207,6 +210,7 @@ impl Disk {
             let failed = ended.into_iter().chain(it.queue.drain(..));
             return (failed.map(|(seq, _)| Input::Failed { log: id, seq, error: error.into() }).collect(), None);
         }
+        self.tally.closed += u64::from(ended.iter().any(|(_, c)| matches!(c, Change::Close)));
         if ended.iter().any(|(_, c)| matches!(c, Change::Remove)) {
             assert!(it.queue.is_empty(), "{id} is changed after it was removed");
             it.exists = Reach::Nowhere;
@@ -217,6 +221,25 @@ impl Disk {
         }
         let done = ended.last().map(|(seq, _)| Input::Done { log: id, seq: *seq });
         (done.into_iter().collect(), more.then(|| self.begin(now, id)))
+    }
+
+    /// The broker ends in order: every log takes one last change, which leaves all of it marked as durable. Gives those
+    /// that begin it now, and how long it takes; the others have something under way. Nothing may be changed afterwards.
+    pub(super) fn close(&mut self, now: u64) -> Vec<(LogId, u64)> {
+        let to_close = self.logs.iter_mut().filter(|(_, it)| it.is_to_close());
+        let resting: Vec<(LogId, bool)> = to_close
+            .map(|(id, it)| {
+                it.queue.push_back((Seq(u64::MAX), Change::Close));
+                (*id, it.underway == 0)
+            })
+            .collect();
+        let resting = resting.into_iter().filter(|(_, rests)| *rests);
+        resting.map(|(id, _)| (id, self.begin(now, id))).collect()
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn rests(&self) -> bool {
+        self.logs.values().all(|it| it.queue.is_empty())
     }
 
     /// Whether something is under way, or in the page cache only.
@@ -286,7 +309,8 @@ impl Disk {
                 true => Err("input/output error".to_owned()),
                 false => it.read_again(canary == Canary::CutSilently),
             };
-            if whole.is_err() {
+            it.refused = whole.is_err();
+            if it.refused {
                 tally.refused += 1;
             } else if durable {
                 it.recovered();

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(clippy::explicit_write, reason = "eprintln is kept back by the test harness")]
 
-use klamm_sim::report::{Report, Verdict};
+use klamm_sim::report::{Report, Tally, Verdict};
 use std::collections::BTreeMap;
 use std::io::{Write, stderr};
 use std::sync::Mutex;
@@ -24,17 +24,27 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}: {text:?} is no number")))
 }
 
-/// Runs seeds on all cores; gives the sums of their counters.
-fn run(engine: Engine, seeds: &[u64]) -> BTreeMap<&'static str, u64> {
+/// What many runs came to.
+#[derive(Default)]
+struct Sums {
+    counters: BTreeMap<&'static str, u64>,
+    faults: BTreeMap<&'static str, Tally>,
+}
+
+/// Runs seeds on all cores; gives the sums of what they counted.
+fn run(engine: Engine, seeds: &[u64]) -> Sums {
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
-    let counters = Mutex::new(BTreeMap::new());
+    let sums = Mutex::new(Sums::default());
     let work = || {
         while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
             let report = engine(*seed, false);
-            let mut sums = counters.lock().unwrap();
+            let mut sums = sums.lock().unwrap();
             for (name, n) in &report.counters {
-                *sums.entry(*name).or_default() += n;
+                *sums.counters.entry(*name).or_default() += n;
+            }
+            for (kind, tally) in &report.faults {
+                sums.faults.entry(*kind).or_default().add(*tally);
             }
             if report.verdict != Verdict::Clean {
                 failures.lock().unwrap().push(report.to_string());
@@ -48,7 +58,16 @@ fn run(engine: Engine, seeds: &[u64]) -> BTreeMap<&'static str, u64> {
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {} seeds failed\n\n{}", failures.len(), seeds.len(), failures.join("\n\n"));
-    counters.into_inner().unwrap()
+    sums.into_inner().unwrap()
+}
+
+/// Every fault that was drawn came about or was refused, and of each kind some were noticed.
+fn add_up(faults: &BTreeMap<&'static str, Tally>) {
+    for (kind, tally) in faults {
+        let Tally { drawn, applied, refused, effective } = *tally;
+        assert!(drawn == applied + refused && effective <= applied, "{kind}: {tally:?}");
+        assert!(effective > 0, "{kind} changes nothing: {tally:?}");
+    }
 }
 
 /// A campaign; `sometimes`: what its fixed seeds must reach.
@@ -60,8 +79,10 @@ fn campaign(engine: Engine, sometimes: &[&str]) {
     let count = number("KLAMM_SEEDS").unwrap_or(FIXED);
     let reached = run(engine, &(0..count).collect::<Vec<_>>());
     if count >= FIXED {
-        let missing: Vec<_> = sometimes.iter().filter(|name| reached.get(**name).is_none_or(|n| *n == 0)).collect();
+        let is_missed = |name: &&&str| reached.counters.get(**name).is_none_or(|n| *n == 0);
+        let missing: Vec<_> = sometimes.iter().filter(is_missed).collect();
         assert!(missing.is_empty(), "the fixed seeds never reach {missing:?}");
+        add_up(&reached.faults);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
     let fresh: Vec<u64> = (now..now + FRESH).collect();

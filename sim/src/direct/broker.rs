@@ -49,6 +49,8 @@ pub(super) struct Broker {
     pub(super) stop: Option<Stop>,
     pub(super) disk: Disk,
     pub(super) clocks: Clocks,
+    /// The fault by which the wall clock was set, and nobody has looked at it since.
+    pub(super) clock_set: Option<u64>,
     /// Bytes on their way between shards: each is used once, or released, or lost with the life.
     leases: BTreeMap<u64, Lent>,
     leased: u64,
@@ -66,6 +68,7 @@ impl Broker {
             stop: None,
             disk: Disk::new(params),
             clocks: Clocks::of(0, params),
+            clock_set: None,
             leases: BTreeMap::new(),
             leased: 0,
             messages: BTreeMap::new(),
@@ -164,6 +167,7 @@ impl Sim {
         self.broker.life += 1;
         let life = self.broker.life;
         self.broker.clocks = Clocks::of(life, &self.params);
+        self.broker.clock_set = None;
         let dice = self.params.dice.clone();
         let resized = self.params.resize && life > 1;
         let shards = if resized { dice.between("shards", u64::from(life), 1, 3) as u16 } else { self.params.shards };
@@ -239,6 +243,9 @@ impl Sim {
     pub(super) fn step(&mut self, shard: u16, input: Input) {
         let now = self.clock();
         self.history.shows(now.wall.0);
+        if let Some(fault) = self.broker.clock_set.take() {
+            self.tallies.seen(fault);
+        }
         self.steps += 1;
         self.digest.input(self.now, shard, &input);
         self.say(|| format!("shard {shard} < {}", trace::input(&input)));

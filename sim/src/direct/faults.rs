@@ -1,5 +1,5 @@
-//! What goes wrong at a moment: the broker dies and is started again, a connection breaks. Each is counted as drawn, and
-//! as refused, applied, or applied with an effect.
+//! What goes wrong at a moment: the broker dies and is started again, or is told to end, a connection breaks. Each is
+//! counted as drawn, and as refused, applied, or applied with an effect.
 
 use super::net::{NEWS, ToBroker, ToClient};
 use super::params::{MS, SECOND};
@@ -13,13 +13,14 @@ impl Sim {
             return;
         }
         self.params.dice.book().happened(fault);
-        self.count("faults drawn");
+        let busy = || self.broker.is_recovering() || !self.broker.disk.rests() || self.net.is_busy();
+        let unsynced = || !self.broker.disk.unsynced().is_empty();
+        // Who is down cannot die, and what is not there cannot break. What is at rest hardly notices.
         let effect = match fault.kind {
-            Kind::Kill | Kind::PowerLoss => {
-                self.broker.is_up().then(|| self.broker.disk.is_busy() || self.net.is_busy())
-            }
-            Kind::Stop => self.broker.is_serving().then(|| self.broker.disk.is_busy() || self.net.is_busy()),
-            Kind::Cut => self.net.open().next().is_some().then(|| self.net.is_busy()),
+            Kind::Kill => self.broker.is_up().then(busy),
+            Kind::PowerLoss => self.broker.is_up().then(|| busy() || unsynced()),
+            Kind::Stop => self.broker.is_serving().then(|| busy() || unsynced()),
+            Kind::Cut => self.cut(fault.n),
             Kind::Hold
             | Kind::CutUp
             | Kind::CutDown
@@ -31,21 +32,12 @@ impl Sim {
             // All others are not this engine's.
             _ => None,
         };
-        // Who is down cannot die, and what is not there cannot break. What is at rest hardly notices.
-        match effect {
-            None => self.count("faults refused"),
-            Some(false) => self.count("faults applied"),
-            Some(true) => {
-                self.count("faults applied");
-                self.count("faults effective");
-            }
-        }
+        self.came(fault, effect);
         match fault.kind {
             Kind::Kill => self.restart((false, fault.n), fault.down, fault.again),
             Kind::PowerLoss => self.restart((true, fault.n), fault.down, fault.again),
-            Kind::Cut => self.cut(fault.n),
             Kind::Stop if effect.is_some() => self.stop(fault.n, Some(fault.down)),
-            Kind::Stop => {}
+            Kind::Cut | Kind::Stop => {}
             _ if effect.is_some() => {
                 self.count(spells::counted(fault.kind));
                 self.say(|| format!("{:?} for {} ms", fault.kind, fault.down / MS));
@@ -74,13 +66,14 @@ impl Sim {
         self.restart((false, 1 << 20 | u64::from(life)), down, None);
     }
 
-    /// A connection breaks.
-    pub(super) fn cut(&mut self, n: u64) {
+    /// A connection breaks, if there is one; tells whether anything was under way over it.
+    fn cut(&mut self, n: u64) -> Option<bool> {
         let open: Vec<u64> = self.net.open().collect();
         if open.is_empty() {
-            return;
+            return None;
         }
         let conn = self.params.dice.pick("which to cut", n, &open);
+        let busy = self.net.conns[&conn].is_busy();
         let (broker_hears, client_hears) = self.net.cut(conn, n);
         self.count("cuts");
         self.say(|| format!("connection {conn} breaks"));
@@ -90,5 +83,6 @@ impl Sim {
             let message = ToClient::Closed;
             self.heap.push(self.now + after, Event::ToClient { conn, number, message });
         }
+        Some(busy)
     }
 }

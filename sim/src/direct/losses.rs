@@ -14,6 +14,7 @@ use super::inspector::Inspector;
 use super::params::{MS, SECOND};
 use super::{Client, Event, PATIENCE, Phase, Sim};
 use crate::atlas::{Loss, Lost};
+use crate::decisions;
 use crate::history::{History, Partition};
 use crate::report::{Verdict, Violation};
 
@@ -29,6 +30,20 @@ enum Kind {
     LostFolder,
     Wipe,
     OldCopy,
+}
+
+impl Kind {
+    /// What it is counted as.
+    fn fault(self) -> decisions::Kind {
+        match self {
+            Kind::Rot => decisions::Kind::Rot,
+            Kind::Unreadable => decisions::Kind::Unreadable,
+            Kind::LostWrite => decisions::Kind::LoseWrite,
+            Kind::LostFolder => decisions::Kind::LoseFolder,
+            Kind::Wipe => decisions::Kind::Wipe,
+            Kind::OldCopy => decisions::Kind::OldCopy,
+        }
+    }
 }
 
 /// What a log's files came to.
@@ -98,6 +113,7 @@ impl Sim {
             Kind::OldCopy => self.turn_back(round)?,
         };
         self.count(if applied { "harm applied" } else { "harm refused" });
+        self.tallies.came(kind.fault(), applied.then_some(true));
         self.start_again(round)?;
         if !self.broker.is_up() {
             return self.refuses();

@@ -28,6 +28,7 @@ mod producer;
 mod replayed;
 mod spells;
 mod stop;
+mod tallies;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +63,7 @@ use params::{Dice, LONGEST_KEPT_MS, MS, Params, SECOND};
 pub(crate) use producer::after;
 use producer::{Idempotent, Plain};
 use spells::Still;
+use tallies::Tallies;
 
 /// States that a campaign must reach, by counter: else it tests too little.
 pub const SOMETIMES: &[&str] = &[
@@ -235,6 +237,7 @@ struct Sim {
     steps: u64,
     digest: Digest,
     counters: BTreeMap<&'static str, u64>,
+    tallies: Tallies,
     trace: Option<Vec<String>>,
 }
 
@@ -284,6 +287,7 @@ impl Sim {
             steps: 0,
             digest: Digest::default(),
             counters: BTreeMap::new(),
+            tallies: Tallies::default(),
             trace: trace.then(Vec::new),
             params,
         };
@@ -638,13 +642,14 @@ impl Sim {
             ("simulated seconds", self.now / SECOND),
         ]);
         self.counters.extend(self.ledger.counters());
+        let faults = self.tallied();
         Report {
             engine: Engine::Direct,
             seed,
             simulated_ns: self.now,
             verdict,
             counters: self.counters,
-            faults: BTreeMap::new(),
+            faults,
             digest: self.digest.value(),
             trace: self.trace.unwrap_or_default(),
         }

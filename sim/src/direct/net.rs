@@ -4,7 +4,7 @@
 //! arrives, perhaps after its client has redialled (the real source of duplicates), and each end hears of it in its own
 //! time or never. Knows nothing of what is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_core::wire::{Request, Response};
 
@@ -60,6 +60,13 @@ pub(super) struct Conn {
     down: Pipe,
 }
 
+impl Conn {
+    /// Whether something is on its way over it, or is to be answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.owed > 0 || self.up.is_busy() || self.down.is_busy()
+    }
+}
+
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Net {
@@ -68,9 +75,11 @@ pub(super) struct Net {
     next: u64,
     /// How often each client has dialled.
     dials: BTreeMap<usize, u64>,
-    /// Until when what a client sends (`true`), or is sent, is lost; and until when it waits.
-    lost: BTreeMap<(usize, bool), u64>,
-    held: BTreeMap<usize, u64>,
+    /// Until when what a client sends (`true`), or is sent, is lost; and until when it waits; by which fault.
+    lost: BTreeMap<(usize, bool), (u64, u64)>,
+    held: BTreeMap<usize, (u64, u64)>,
+    /// Faults for which a message was lost, or has waited.
+    pub(super) seen: BTreeSet<u64>,
     pub(super) conns: BTreeMap<u64, Conn>,
 }
 
@@ -92,6 +101,11 @@ impl Pipe {
         true
     }
 
+    /// Whether something arrives yet.
+    fn is_busy(&self) -> bool {
+        self.delivered < self.limit.map_or(self.sent, |limit| limit.min(self.sent))
+    }
+
     fn cut(&mut self, dice: &Dice, site: &str, key: u64) {
         let limit = self.delivered + dice.more(site, key, self.sent - self.delivered);
         self.limit = Some(self.limit.map_or(limit, |l| l.min(limit)));
@@ -101,7 +115,8 @@ impl Pipe {
 impl Net {
     pub(super) fn new(dice: Dice, delay: u64) -> Net {
         let dials = BTreeMap::new();
-        Net { dice, delay, next: 0, dials, lost: BTreeMap::new(), held: BTreeMap::new(), conns: BTreeMap::new() }
+        let (lost, held, conns) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Net { dice, delay, next: 0, dials, lost, held, seen: BTreeSet::new(), conns }
     }
 
     /// A new connection: its name.
@@ -143,33 +158,33 @@ impl Net {
         let conn = self.conns.get_mut(&name)?;
         let pipe = if up { &mut conn.up } else { &mut conn.down };
         let delay = self.dice.delay("net delay", key(conn.key, pipe.sent, u64::from(!up)), self.delay);
-        if self.lost.get(&(conn.client, up)).is_some_and(|until| now < *until) {
+        if let Some((_, fault)) = self.lost.get(&(conn.client, up)).filter(|(until, _)| now < *until) {
+            self.seen.insert(*fault);
             // Nothing that is sent later over this connection arrives either: there would be a gap.
             pipe.limit = Some(pipe.limit.map_or(pipe.sent, |limit| limit.min(pipe.sent)));
         }
-        let held = self.held.get(&conn.client).map_or(0, |until| until.saturating_sub(now));
+        let held = self.held.get(&conn.client).filter(|(until, _)| now + delay < *until);
+        let held = held.map_or(0, |(until, fault)| {
+            self.seen.insert(*fault);
+            until - now
+        });
         Some(pipe.put(now, delay.max(held)))
     }
 
     /// What some clients send, or are sent, is lost until a time.
-    pub(super) fn lose(&mut self, clients: &[usize], up: bool, until: u64) {
-        self.lost.extend(clients.iter().map(|client| ((*client, up), until)));
+    pub(super) fn lose(&mut self, clients: &[usize], up: bool, until: u64, fault: u64) {
+        self.lost.extend(clients.iter().map(|client| ((*client, up), (until, fault))));
     }
 
     /// What goes between some clients and the broker waits until a time.
-    pub(super) fn hold(&mut self, clients: &[usize], until: u64) {
-        self.held.extend(clients.iter().map(|client| (*client, until)));
+    pub(super) fn hold(&mut self, clients: &[usize], until: u64, fault: u64) {
+        self.held.extend(clients.iter().map(|client| (*client, (until, fault))));
     }
 
     /// Everything arrives again.
     pub(super) fn heal(&mut self) {
         self.lost.clear();
         self.held.clear();
-    }
-
-    /// Whether some of these clients have a connection.
-    pub(super) fn any_open(&self, clients: &[usize]) -> bool {
-        self.conns.values().any(|c| c.client_open && c.accepted.is_some() && clients.contains(&c.client))
     }
 
     /// Whether a message reaches the broker. News of the end does, in the end.
@@ -190,9 +205,9 @@ impl Net {
         self.conns.iter().filter(|(_, c)| c.client_open && c.accepted.is_some()).map(|(name, _)| *name)
     }
 
-    /// Whether messages are under way.
+    /// Whether anything is under way that somebody waits for.
     pub(super) fn is_busy(&self) -> bool {
-        self.conns.values().any(|c| c.up.delivered < c.up.sent || c.down.delivered < c.down.sent)
+        self.conns.values().any(|conn| conn.client_open && conn.accepted.is_some() && conn.is_busy())
     }
 
     /// The connection breaks in the middle.

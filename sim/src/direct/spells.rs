@@ -12,8 +12,21 @@ use crate::decisions::{Fault, Kind};
 /// Who stands still, and what it is to be told.
 #[derive(Debug, Default)]
 pub(super) struct Still {
-    broker: Option<VecDeque<Event>>,
-    clients: BTreeMap<usize, VecDeque<Event>>,
+    broker: Option<Kept>,
+    clients: BTreeMap<usize, Kept>,
+}
+
+/// What is kept back, and for which fault.
+#[derive(Debug)]
+struct Kept {
+    fault: u64,
+    events: VecDeque<Event>,
+}
+
+impl Kept {
+    fn new(fault: u64) -> Kept {
+        Kept { fault, events: VecDeque::new() }
+    }
 }
 
 /// Whose an event is.
@@ -39,45 +52,46 @@ pub(super) fn counted(kind: Kind) -> &'static str {
 }
 
 impl Sim {
-    /// A spell begins. Tells whether it changes anything; `None`: it cannot be.
+    /// A spell begins: somebody may notice it. `None`: it cannot be.
     pub(super) fn spell(&mut self, fault: &Fault) -> Option<bool> {
         let until = self.now + fault.down;
         let some = self.some_clients(fault.n);
         let up = self.broker.is_up();
         match fault.kind {
             Kind::Hold => {
-                self.net.hold(&some, until);
-                Some(self.net.any_open(&some))
+                self.net.hold(&some, until, fault.n);
+                Some(false)
             }
             Kind::CutUp | Kind::CutDown => {
-                self.net.lose(&some, fault.kind == Kind::CutUp, until);
-                Some(self.net.any_open(&some))
+                self.net.lose(&some, fault.kind == Kind::CutUp, until, fault.n);
+                Some(false)
             }
             Kind::Pause => {
                 let begins = up && self.still.broker.is_none();
                 if begins {
-                    self.still.broker = Some(VecDeque::new());
+                    self.still.broker = Some(Kept::new(fault.n));
                     self.heap.push(until, Event::GoOn { client: None });
                 }
-                begins.then_some(true)
+                begins.then_some(false)
             }
             Kind::PauseClients => {
                 let new: Vec<usize> = some.into_iter().filter(|c| !self.still.clients.contains_key(c)).collect();
                 for client in &new {
-                    self.still.clients.insert(*client, VecDeque::new());
+                    self.still.clients.insert(*client, Kept::new(fault.n));
                     self.heap.push(until, Event::GoOn { client: Some(*client) });
                 }
-                (!new.is_empty()).then(|| self.net.any_open(&new))
+                (!new.is_empty()).then_some(false)
             }
             Kind::ClockStep => {
                 self.broker.clocks.set(self.params.dice.bits("wall clock is set", fault.n));
-                up.then_some(true)
+                self.broker.clock_set = up.then_some(fault.n);
+                up.then_some(false)
             }
             Kind::Full | Kind::Slow => {
                 let disk = &mut self.broker.disk;
                 let until_then = if fault.kind == Kind::Full { &mut disk.full_until } else { &mut disk.slow_until };
-                *until_then = until.max(*until_then);
-                Some(self.broker.disk.is_busy())
+                *until_then = (*until_then).max((until, fault.n));
+                Some(false)
             }
             _ => None,
         }
@@ -86,7 +100,7 @@ impl Sim {
     /// Ends all that goes wrong for a while.
     pub(super) fn end_spells(&mut self) {
         self.net.heal();
-        (self.broker.disk.full_until, self.broker.disk.slow_until) = (0, 0);
+        (self.broker.disk.full_until, self.broker.disk.slow_until) = ((0, 0), (0, 0));
         let clients: Vec<usize> = self.still.clients.keys().copied().collect();
         clients.into_iter().for_each(|client| self.goes_on(Some(client)));
         self.goes_on(None);
@@ -114,7 +128,8 @@ impl Sim {
         };
         match held {
             Some(held) => {
-                held.push_back(event);
+                held.events.push_back(event);
+                self.tallies.seen(held.fault);
                 None
             }
             None => Some(event),
@@ -146,7 +161,7 @@ impl Sim {
             Some(client) => self.still.clients.remove(&client),
             None => self.still.broker.take(),
         };
-        for event in held.into_iter().flatten() {
+        for event in held.into_iter().flat_map(|kept| kept.events) {
             self.happen(event);
         }
     }

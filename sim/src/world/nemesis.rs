@@ -79,6 +79,8 @@ pub(super) struct Nemesis {
     down: Option<u64>,
     links: Links,
     full: Option<Full>,
+    /// It has room again sooner than it would have: until then nobody may have noticed yet.
+    roomy: Option<Full>,
     /// No more faults.
     healed: bool,
     /// When a copy of the disk is made; and that, with what clients knew then.
@@ -103,6 +105,7 @@ impl Nemesis {
             down: None,
             links: Links::Fine,
             full: None,
+            roomy: None,
             healed: false,
             copies_at: u64::MAX,
             copy: None,
@@ -123,6 +126,7 @@ impl Nemesis {
     pub(super) fn act(&mut self, sim: &mut Sim<'_>, now: u64) {
         self.mend_links(sim, now, false);
         self.make_room(now, false);
+        self.use_room(now);
         if self.copies_at <= now {
             self.copies_at = u64::MAX;
             let image = self.site.device.disk().image(now);
@@ -200,8 +204,9 @@ impl Nemesis {
             Kind::Cut | Kind::Hold => self.break_links(sim, now, fault),
             Kind::Full => self.fill(now, fault),
             Kind::Room if self.full.is_none() => Came::Refused,
+            // Whether anybody noticed is known when something stands there for which there was no room.
             Kind::Room => {
-                self.make_room(now, true);
+                self.roomy = self.make_room(now, true);
                 Came::Applied
             }
             Kind::Evict => {
@@ -363,11 +368,23 @@ impl Nemesis {
         Came::Applied
     }
 
-    fn make_room(&mut self, now: u64, at_once: bool) {
-        let Some(full) = self.full.take_if(|full| at_once || full.until <= now) else { return };
+    /// There is room again, if its time has come or `at_once`; gives what there was instead.
+    fn make_room(&mut self, now: u64, at_once: bool) -> Option<Full> {
+        let full = self.full.take_if(|full| at_once || full.until <= now)?;
         let refused = self.site.device.disk().counts().full > full.before;
         self.ledger.tally(Kind::Full.name(), |tally| tally.effective += u64::from(refused));
         self.behave();
+        Some(full)
+    }
+
+    /// Looks whether anybody has used the room that there is sooner than there would have been.
+    fn use_room(&mut self, now: u64) {
+        let Some(full) = self.roomy.take_if(|full| full.until <= now || full.capacity < self.site.device.disk().used())
+        else {
+            return;
+        };
+        let used = full.until > now;
+        self.ledger.tally(Kind::Room.name(), |tally| tally.effective += u64::from(used));
     }
 
     /// A bit rots, or its sector cannot be read, if nothing is lost by that.

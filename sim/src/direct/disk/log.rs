@@ -70,6 +70,8 @@ pub(super) struct Log {
     pub(super) doubtful: bool,
     /// This life could not have it.
     pub(super) refused: bool,
+    /// What is under way takes very long.
+    pub(super) stalled: bool,
     /// Stands for its name and the how manieth it is of that: with the operations so far the key of their draws.
     pub(super) named: u64,
     pub(super) operations: u64,
@@ -114,6 +116,7 @@ impl Log {
             dead: None,
             doubtful: false,
             refused: false,
+            stalled: false,
             named,
             operations: 0,
         }
@@ -261,7 +264,7 @@ impl Log {
         self.written = kept.batches;
         self.durable = if power { kept.batches } else { self.durable.max(self.below(kept.start)).min(kept.batches) };
         self.astray = self.astray.filter(|_| !power);
-        (self.underway, self.dead, self.refused) = (0, None, false);
+        (self.underway, self.dead, self.refused, self.stalled) = (0, None, false, false);
         self.queue.clear();
     }
 

@@ -14,7 +14,7 @@ mod log;
 pub use follow::{Followed, follow};
 pub(super) use harm::{Harm, Image, Part};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 use klamm_core::effect::{Effect, Input, Lookup, Query};
@@ -38,6 +38,11 @@ pub(super) struct Tally {
     pub(super) write_errors: u64,
     /// Changes that found no room.
     pub(super) full: u64,
+    /// Operations that took very long, and those of them that ended.
+    pub(super) stalls: u64,
+    pub(super) stalls_sat_out: u64,
+    /// Recoveries of a log that failed.
+    pub(super) recovery_errors: u64,
     /// Logs that could not be recovered.
     pub(super) refused: u64,
     /// Logs whose recovery a crash cut short.
@@ -61,9 +66,11 @@ pub(super) struct Disk {
     dice: Dice,
     delay: u64,
     pub(super) faults: Faults,
-    /// Until when there is hardly any room, and until when everything takes long.
-    pub(super) full_until: u64,
-    pub(super) slow_until: u64,
+    /// Until when there is hardly any room, and until when everything takes long; by which fault.
+    pub(super) full_until: (u64, u64),
+    pub(super) slow_until: (u64, u64),
+    /// Faults for which an operation found no room, or took long.
+    pub(super) seen: BTreeSet<u64>,
     canary: Canary,
     logs: BTreeMap<LogId, Log>,
     /// How many logs were made under each name.
@@ -105,8 +112,9 @@ impl Disk {
             dice: params.dice.clone(),
             delay: disk_delay,
             faults,
-            full_until: 0,
-            slow_until: 0,
+            full_until: (0, 0),
+            slow_until: (0, 0),
+            seen: BTreeSet::new(),
             canary,
             logs: BTreeMap::new(),
             made: BTreeMap::new(),
@@ -177,7 +185,12 @@ impl Disk {
         let synced = it.is_synced();
         let delay = if synced { self.dice.delay("sync delay", key, self.delay) } else { 10_000 };
         let stalls = self.dice.mishap("disk stall", key, self.faults.stall);
-        let delay = if now < self.slow_until { (SLOWER * delay).min(SLOWEST) } else { delay };
+        let (until, fault) = self.slow_until;
+        let slow = now < until;
+        self.seen.extend(slow.then_some(fault));
+        let delay = if slow { (SLOWER * delay).min(SLOWEST) } else { delay };
+        it.stalled = stalls;
+        self.tally.stalls += u64::from(stalls);
         delay + if stalls { self.dice.between("stall", key, 100 * MS, 5 * SECOND) } else { 0 }
     }
 
@@ -188,9 +201,12 @@ impl Disk {
         let it = self.logs.get_mut(&id).expect("a log with changes exists");
         let key = it.key();
         let synced = it.is_synced();
-        let full = now < self.full_until && !matches!(it.group().next(), Some(Change::Flush | Change::Remove));
+        let (until, fault) = self.full_until;
+        self.tally.stalls_sat_out += u64::from(std::mem::take(&mut it.stalled));
+        let full = now < until && !matches!(it.group().next(), Some(Change::Flush | Change::Remove));
         let error = if full && dice.mishap("no room", key, 2) {
             self.tally.full += 1;
+            self.seen.insert(fault);
             Some("no space left on device")
         } else if dice.mishap("write error", key, faults.write_error) {
             self.tally.write_errors += 1;
@@ -240,11 +256,6 @@ impl Disk {
     /// Whether nothing is under way.
     pub(super) fn rests(&self) -> bool {
         self.logs.values().all(|it| it.queue.is_empty())
-    }
-
-    /// Whether something is under way, or in the page cache only.
-    pub(super) fn is_busy(&self) -> bool {
-        self.logs.values().any(|it| !it.queue.is_empty() || it.durable < it.written)
     }
 
     /// The broker is gone. With `power` the page cache is, too.
@@ -297,7 +308,10 @@ impl Disk {
         let durable = canary != Canary::RecoveredNotDurable;
         let (dice, tally) = (&self.dice, &mut self.tally);
         // Without room nothing can be written again.
-        let rate = if now < self.full_until { 2 } else { self.faults.recovery_error };
+        let (until, fault) = self.full_until;
+        let full = now < until;
+        let rate = if full { 2 } else { self.faults.recovery_error };
+        let seen = &mut self.seen;
         let owned = self.logs.iter_mut().filter(|(id, _)| id.owner(shards) == shard);
         let found = owned.map(|(id, it)| {
             assert!(it.queue.is_empty() && it.written == it.batches.len(), "{id} is recovered after a crash only");
@@ -305,6 +319,8 @@ impl Disk {
             // What it writes again when that fails may be lost. Where it cannot read it has not come so far.
             let fails = dice.mishap("recovery error", it.key(), rate);
             it.doubtful |= fails;
+            seen.extend((fails && full).then_some(fault));
+            tally.recovery_errors += u64::from(fails && !full);
             let whole = match fails {
                 true => Err("input/output error".to_owned()),
                 false => it.read_again(canary == Canary::CutSilently),

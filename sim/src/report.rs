@@ -17,7 +17,7 @@ pub enum Engine {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every property held, and something was acknowledged.
+    /// Every property held, and something was acknowledged while things went wrong.
     Clean,
     /// A promise was broken.
     Unsafe(Violation),
@@ -70,6 +70,8 @@ pub struct Report {
     pub seed: u64,
     /// Simulated nanoseconds.
     pub simulated_ns: u64,
+    /// Of these, until faults ended: what is acknowledged then says nothing of them.
+    pub worked_ns: u64,
     /// How it ended.
     pub verdict: Verdict,
     /// What happened how often, by name: acknowledgements, states reached.
@@ -83,11 +85,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Acknowledgements a simulated second: without any, nothing was tested.
+    /// Acknowledgements a simulated second, as long as things went wrong: without any, nothing was tested.
     #[must_use]
     pub fn acks_a_second(&self) -> f64 {
         let acks = self.counters.get("acks").copied().unwrap_or_default();
-        acks as f64 / (self.simulated_ns as f64 / 1e9).max(1e-9)
+        acks as f64 / (self.worked_ns as f64 / 1e9).max(1e-9)
     }
 
     /// The property that was broken, if one was.

@@ -44,6 +44,8 @@ const LARGE: u64 = 1_000;
 struct Tally {
     seeds: u64,
     simulated_ns: u64,
+    /// Of these, until faults ended.
+    worked_ns: u64,
     counters: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, report::Tally>,
     /// Exit codes of the runs that failed.
@@ -122,6 +124,7 @@ impl Tally {
     fn add(&mut self, report: &Report, again: Option<u64>) -> bool {
         self.seeds += 1;
         self.simulated_ns += report.simulated_ns;
+        self.worked_ns += report.worked_ns;
         for (name, n) in &report.counters {
             *self.counters.entry(name).or_default() += n;
         }
@@ -156,7 +159,8 @@ impl Tally {
             println!("{name:<23}{drawn:>12}{applied:>12}{refused:>12}{effective:>12}");
         }
         let (simulated, real) = (self.simulated_ns as f64 / 1e9, started.elapsed().as_secs_f64());
-        let acks = self.counters.get("acks").copied().unwrap_or_default() as f64 / simulated.max(1e-9);
+        let worked = self.worked_ns as f64 / 1e9;
+        let acks = self.counters.get("acks").copied().unwrap_or_default() as f64 / worked.max(1e-9);
         println!(
             "{} seeds from {} in {}: {} failed; {simulated:.0} s simulated in {real:.1} s, {acks:.1} acks a simulated second, {:.1} CPU-seconds",
             self.seeds,

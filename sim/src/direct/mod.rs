@@ -233,6 +233,8 @@ struct Sim {
     history: History,
     epochs: Epochs,
     copy: Option<Copy>,
+    /// How much was acknowledged when faults ended, and when they did.
+    healed: Option<(u64, u64)>,
     violation: Option<Violation>,
     steps: u64,
     digest: Digest,
@@ -283,6 +285,7 @@ impl Sim {
             history: History::default(),
             epochs: Epochs::default(),
             copy: None,
+            healed: None,
             violation: None,
             steps: 0,
             digest: Digest::default(),
@@ -346,19 +349,23 @@ impl Sim {
 
     fn run(&mut self) -> Verdict {
         match self.stages() {
-            Ok(()) if self.counters.get("acks") == Some(&0) => {
-                Verdict::Inconclusive("no producer was ever acknowledged".into())
+            Ok(()) if self.worked().0 == 0 => {
+                Verdict::Inconclusive("no producer was acknowledged before all faults had ended".into())
             }
             Ok(()) => Verdict::Clean,
             Err(verdict) => verdict,
         }
     }
 
+    /// What was acknowledged while things went wrong, and until when they did.
+    fn worked(&self) -> (u64, u64) {
+        self.healed.unwrap_or((self.history.acknowledgements(), self.now))
+    }
+
     fn stages(&mut self) -> Result<(), Verdict> {
         self.rest()?;
         assert!(self.phase == Phase::Heal, "healing is always to come");
         self.nobody_owes()?;
-        self.counters.insert("acks", self.history.acknowledgements());
         self.settle();
         self.rest()?;
         self.phase = Phase::ReadBack;
@@ -532,6 +539,7 @@ impl Sim {
         if self.history.acknowledgements() == 0 && self.now < late && self.has_load() {
             return self.heap.push(self.now + SECOND, Event::Heal);
         }
+        self.healed = Some(self.worked());
         self.phase = Phase::Heal;
         self.phase_ends = self.now + PATIENCE;
         let (dice, faults) = (self.params.dice.clone(), self.params.faults);
@@ -624,7 +632,9 @@ impl Sim {
     fn report(mut self, seed: u64, verdict: Verdict) -> Report {
         let (leases, _) = self.broker.leases();
         let tally = self.broker.disk.tally;
+        let (acks, worked_ns) = self.worked();
         self.counters.extend([
+            ("acks", acks),
             ("steps", self.steps),
             ("events", self.heap.pushed()),
             ("leases", leases),
@@ -647,6 +657,7 @@ impl Sim {
             engine: Engine::Direct,
             seed,
             simulated_ns: self.now,
+            worked_ns,
             verdict,
             counters: self.counters,
             faults,

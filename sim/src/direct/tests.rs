@@ -39,6 +39,19 @@ fn every_subset_is_a_run_in_which_all_is_well() {
     }
 }
 
+/// All is acknowledged afterwards: that says nothing of faults.
+#[test]
+fn a_run_without_progress_is_inconclusive() {
+    let (_, mut decisions) = recorded(|book| by(2, false, book));
+    // Longer than any work, and over before healing would have to be.
+    decisions.faults = vec![Fault { down: 350 * SECOND, ..Fault::new(MS, 0, Kind::Pause) }];
+    let (report, _, _) = replayed(&decisions, |book| by(2, false, book));
+    assert!(matches!(report.verdict, Verdict::Inconclusive(_)), "{report}");
+    let acks = report.counters.get("acks").copied();
+    assert_eq!((acks, report.acks_a_second(), report.exit_code()), (Some(0), 0.0, 4), "{report}");
+    assert!(report.worked_ns < report.simulated_ns);
+}
+
 #[test]
 fn a_broken_promise_comes_down_to_one_fault_and_a_few_turns() {
     let canary = Canary::RecoveredNotDurable;

@@ -123,6 +123,8 @@ struct World {
     ledger: Rc<Ledger>,
     nemesis: Nemesis,
     watch: Watch,
+    /// How much was acknowledged when faults ended, and when they did.
+    healed: Option<(u64, u64)>,
 }
 
 /// Runs a seed. `trace`: the report has a line a step; else, of a run that failed, the last ones.
@@ -197,7 +199,7 @@ impl World {
         });
         let nemesis = Nemesis::new(dice.apart("nemesis"), parameters.clone(), site.clone(), ledger.clone());
         let dice = dice.apart("losses");
-        World { sim, seed, dice, parameters, site, ledger, nemesis, watch }
+        World { sim, seed, dice, parameters, site, ledger, nemesis, watch, healed: None }
     }
 
     fn now(&self) -> u64 {
@@ -206,14 +208,21 @@ impl World {
 
     fn drive(&mut self) -> Verdict {
         match self.stages() {
-            Ok(0) => Verdict::Inconclusive("nothing was acknowledged under faults".to_owned()),
-            Ok(_) => Verdict::Clean,
+            Ok(()) if self.worked().0 == 0 => {
+                Verdict::Inconclusive("no producer was acknowledged before all faults had ended".to_owned())
+            }
+            Ok(()) => Verdict::Clean,
             Err(verdict) => verdict,
         }
     }
 
-    /// Gives how often something was acknowledged while things went wrong: afterwards it always is.
-    fn stages(&mut self) -> Result<u64, Verdict> {
+    /// What was acknowledged while things went wrong, and until when they did: afterwards something always is.
+    fn worked(&self) -> (u64, u64) {
+        let acknowledged = || self.ledger.history.try_borrow().map_or(0, |history| history.acknowledgements());
+        self.healed.unwrap_or_else(|| (acknowledged(), self.now()))
+    }
+
+    fn stages(&mut self) -> Result<(), Verdict> {
         if !self.steps_until(READY_MS, false, |ledger, _| ledger.ready.get())? {
             return Err(Verdict::Stuck("topics were not created, though nothing went wrong".to_owned()));
         }
@@ -222,7 +231,7 @@ impl World {
         let most_ms = self.parameters.work_ms + MORE_WORK_MS;
         let acknowledged = |ledger: &Ledger| ledger.history.borrow().acknowledgements();
         self.steps_until(most_ms, true, |ledger, now| now >= least && acknowledged(ledger) > 0)?;
-        let acknowledged = acknowledged(&self.ledger);
+        self.healed = Some(self.worked());
         self.ledger.phase.set(Phase::Drain);
         let now = self.now();
         self.nemesis.heal(&mut self.sim, now);
@@ -235,8 +244,7 @@ impl World {
             return Err(Verdict::Stuck(format!("the audit waits for {}", self.ledger.waits_for.borrow())));
         }
         remains::look(&self.site.device.disk(), &self.ledger.history.borrow()).map_err(Verdict::Unsafe)?;
-        self.losses()?;
-        Ok(acknowledged)
+        self.losses()
     }
 
     /// Steps until something is true, for so many milliseconds at most; tells whether it became true.
@@ -287,8 +295,8 @@ impl World {
 
     fn report(&self, verdict: Verdict, trace: bool) -> Report {
         let ledger = &self.ledger;
-        let acknowledged = ledger.history.try_borrow().map_or(0, |history| history.acknowledgements());
-        ledger.count("acks", acknowledged);
+        let (acks, worked_ns) = self.worked();
+        ledger.count("acks", acks);
         let mut counters = ledger.counters();
         let (mut digest, mut lines) = (ledger.digest(), Vec::new());
         // A panic may have left them borrowed.
@@ -316,7 +324,7 @@ impl World {
             (name, Tally { drawn, applied, refused: drawn - applied, effective })
         }));
         let (engine, seed, simulated_ns) = (Engine::World, self.seed, self.now());
-        Report { engine, seed, simulated_ns, verdict, counters, faults, digest, trace: lines }
+        Report { engine, seed, simulated_ns, worked_ns, verdict, counters, faults, digest, trace: lines }
     }
 }
 
@@ -360,7 +368,7 @@ fn employ(ledger: &Rc<Ledger>, work: impl Future<Output = ()> + 'static) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decisions::{Decisions, recorded, replayed};
+    use crate::decisions::{Decisions, Fault, Kind, recorded, replayed};
     use crate::shrink::shrink;
 
     #[test]
@@ -390,6 +398,18 @@ mod tests {
         let nothing = Decisions { parameters: decisions.parameters, ..Decisions::default() };
         let (report, _, _) = replayed(&nothing, |book| by(0, false, book));
         assert!(matches!(report.verdict, Verdict::Inconclusive(_)), "nobody does anything: {report}");
+    }
+
+    /// All is acknowledged afterwards: that says nothing of faults.
+    #[test]
+    fn a_run_without_progress_is_inconclusive() {
+        let (_, mut decisions) = recorded(|book| by(2, false, book));
+        decisions.faults = vec![Fault { down: 3_600_000 * MS, ..Fault::new(0, 0, Kind::Hold) }];
+        let (report, _, _) = replayed(&decisions, |book| by(2, false, book));
+        assert!(matches!(report.verdict, Verdict::Inconclusive(_)), "{report}");
+        let acks = report.counters.get("acks").copied();
+        assert_eq!((acks, report.acks_a_second(), report.exit_code()), (Some(0), 0.0, 4), "{report}");
+        assert!(report.worked_ns < report.simulated_ns);
     }
 
     #[test]

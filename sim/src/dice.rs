@@ -75,9 +75,10 @@ impl Dice {
         self.book.fate(site, key, default, drawn)
     }
 
-    /// Whether something goes wrong, once in `n` times: by default it does not.
+    /// Whether something goes wrong, once in `n` times: by default it does not. Where `n` is 0 it cannot, even if a book has
+    /// it that what bears this key did: of a run with less in it keys come later, some of them after the last fault.
     pub(crate) fn mishap(&self, site: &str, key: u64, n: u64) -> bool {
-        self.fate(site, key, 0, || u64::from(self.one_in(site, key, n))) == 1
+        n > 0 && self.fate(site, key, 0, || u64::from(self.one_in(site, key, n))) == 1
     }
 
     /// How much more than by default, at most `most`.

@@ -216,7 +216,9 @@ pub fn batch(values: &[u64], filler: usize, at: Timestamp, stamp: Option<Stamp>)
     builder.build(klamm::crc32c)
 }
 
-fn body(value: u64, filler: usize) -> Vec<u8> {
+/// A record's value: a number, and bytes that follow from it.
+#[must_use]
+pub fn body(value: u64, filler: usize) -> Vec<u8> {
     let fill = rng::mix(value).to_be_bytes();
     value.to_be_bytes().into_iter().chain(fill.into_iter().cycle().take(filler)).collect()
 }

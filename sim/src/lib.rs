@@ -9,6 +9,7 @@ pub mod decisions;
 pub mod dice;
 pub mod direct;
 pub mod disk;
+pub mod epochs;
 pub mod history;
 pub mod net;
 pub mod panics;

@@ -6,7 +6,6 @@ pub const PROPERTIES: &[(&str, &str)] = &[
     ("all-answered", "where nothing goes wrong, every request is answered"),
     ("all-or-nothing", "one bad config leaves all of its request undone"),
     ("answers-are-answers", "every answer decodes, and answers the question whose turn it is"),
-    ("answers-in-order", "answers of a connection come in the order of its requests"),
     ("bad-batches-refused", "a batch with a wrong checksum is never acknowledged"),
     ("below-start-is-out-of-range", "nothing is served below what was told of a log's start"),
     ("committed-reads", "a fetch gives nothing above the high watermark that it names"),

@@ -14,7 +14,7 @@ use klamm_core::wire::{
 use super::client::{Ask, Cx, Role, odd_answer, odd_error};
 use super::consumer::{fetch, fetched, values};
 use super::params::{MS, Params, SECOND, Topic};
-use super::producer::{batch, outcomes, produce, retriable, sent};
+use super::requests::{batch, outcomes, produce, retriable, sent};
 use crate::history::{History, Moment, Partition, name_of};
 use crate::report::Violation;
 
@@ -199,7 +199,7 @@ impl Role for Watcher {
                 Ok(())
             }
             (Watched::ProducerId, Response::InitProducerId(r)) if r.error_code == error::NONE => {
-                cx.given(r.producer_id)
+                cx.history.given(r.producer_id)
             }
             (Watched::ProducerId, Response::InitProducerId(r)) if retriable(r.error_code) => Ok(()),
             (Watched::ProducerId, Response::InitProducerId(r)) => Err(odd_error("InitProducerId", r.error_code)),
@@ -308,12 +308,12 @@ impl Auditor {
         let mut parts = Vec::new();
         for partition in &self.to_probe {
             let value = cx.ledger.value();
-            let bytes = batch(&[value], None, cx);
+            let bytes = batch(value, cx);
             cx.history.sent(partition, self.id << 32 | self.attempts, &[value], sent(&bytes, cx.now, cx.wall));
             parts.push((partition, bytes));
             asked.push((partition.clone(), value));
         }
-        (produce(-1, 5_000, parts).into(), Some(Asked::Probe(asked)))
+        (produce(5_000, parts).into(), Some(Asked::Probe(asked)))
     }
 
     fn probed(&mut self, asked: Vec<(Partition, u64)>, r: &ProduceResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {

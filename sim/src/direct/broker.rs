@@ -19,10 +19,13 @@ use super::net::{ToBroker, ToClient};
 use super::params::{MS, Params, SECOND};
 use super::stop::{Stage, Stop};
 use super::{Event, Phase, Sim, durable, replayed};
+use crate::report::Violation;
 use crate::trace;
 
 /// Wall time at the start, milliseconds since 1970.
 pub(super) const EPOCH_MS: i64 = 1_700_000_000_000;
+/// What two oracles hold a broker to.
+const WELL: &str = "nothing was harmed that it could not do without, and now the disk is well";
 /// Steps between two full audits.
 const AUDIT_EVERY: u64 = 1_000;
 
@@ -187,8 +190,31 @@ impl Sim {
         let config = self.broker.config(&self.params, shard);
         let found = self.broker.disk.recover(self.now, ShardIndex(shard), shards);
         self.broker.nodes[usize::from(shard)].shard = Some(Shard::new(config));
+        self.check(self.nothing_refused(&found));
         found.into_iter().for_each(|input| self.step(shard, input));
         self.step(shard, Input::Started);
+    }
+
+    /// Once the disk is well recovery refuses nothing, before harm is declared.
+    fn nothing_refused(&self, found: &[Input]) -> Result<(), Violation> {
+        let refused = found.iter().find_map(|input| match input {
+            Input::Recovered { name, found: Err(why), .. } => Some(format!("recovery refuses {name}: {why}")),
+            _ => None,
+        });
+        let well = !matches!(self.phase, Phase::Work | Phase::Losses);
+        refused.filter(|_| well).map_or(Ok(()), |contradiction| {
+            Err(Violation { property: "nothing-refused", fact: WELL.to_owned(), contradiction })
+        })
+    }
+
+    /// Nor does a broker end by itself that was begun since.
+    fn stays_up(&self) -> Result<(), Violation> {
+        let well = !matches!(self.phase, Phase::Work | Phase::Losses);
+        if !well || self.broker.life <= self.last_ill {
+            return Ok(());
+        }
+        let contradiction = format!("life {} ends itself", self.broker.life);
+        Err(Violation { property: "stays-up", fact: WELL.to_owned(), contradiction })
     }
 
     /// The broker is gone at once; with `power`, so is its page cache, and nobody is told. `key` is what this crash draws
@@ -301,7 +327,7 @@ impl Sim {
     fn dispatch(&mut self, shard: u16, effect: Effect) {
         let life = self.broker.life;
         if let Effect::Append { log, leader_epoch, .. } = &effect {
-            let verdict = self.epochs.appended(*log, *leader_epoch, life);
+            let verdict = self.epochs.appended(*log, *leader_epoch, u64::from(life));
             self.check(verdict);
         }
         match effect {
@@ -350,6 +376,7 @@ impl Sim {
             // The process ends, as soon as this step is over.
             Effect::Halt { .. } => {
                 self.count("halts");
+                self.check(self.stays_up());
                 self.heap.push(self.now, Event::Operator { life });
             }
             Effect::Alarm { .. } => {

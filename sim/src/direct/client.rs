@@ -1,11 +1,11 @@
 //! What every client does: dial, ask, wait, give up, dial again. What it asks is its role's business.
 //!
 //! A client is a step function, like a shard: it hears something, or its timer, and says what it wants. Answers of one
-//! connection come in the order of the requests (`answers-in-order`); a request without an answer in time ends the
+//! connection come in the order of the requests (`answers-are-answers`); a request without an answer in time ends the
 //! connection, as in every client of Kafka. `all-answered`: where nothing can have gone wrong, none is without an
 //! answer.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use klamm_core::ids::Timestamp;
 use klamm_core::wire::{Request, Response};
@@ -34,7 +34,6 @@ pub(super) enum Do {
 /// What all clients together know: for oracles, never for what a client does.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    pub(super) producer_ids: BTreeSet<i64>,
     /// Where each partition started in the end, and what its log held.
     pub(super) read_back: BTreeMap<Partition, (i64, Vec<(i64, u64)>)>,
     /// What the disk came to.
@@ -72,24 +71,6 @@ pub(super) struct Cx<'a> {
 }
 
 impl Cx<'_> {
-    /// A producer id was given out.
-    pub(super) fn given(&mut self, id: i64) -> Result<(), Violation> {
-        if self.ledger.producer_ids.insert(id) {
-            return Ok(());
-        }
-        Err(Violation {
-            property: "producer-ids-unique",
-            fact: format!("producer id {id} was given out before"),
-            contradiction: "and again".into(),
-        })
-    }
-
-    /// Whether the partition was acknowledged to exist.
-    pub(super) fn knows(&self, partition: &Partition) -> bool {
-        let known = self.history.topic(&partition.0);
-        known.is_some_and(|topic| usize::try_from(partition.1).is_ok_and(|index| index < topic.partitions))
-    }
-
     /// The next turn of a client that is ready for its `turns`-th; if it is not to be taken now, `next_at` says when.
     pub(super) fn turn(&self, client: u64, turns: &mut u64, next_at: &mut u64) -> Option<u64> {
         match self.params.dice.turn(client, *turns, self.now) {
@@ -101,11 +82,6 @@ impl Cx<'_> {
             Turn::Never => *next_at = u64::MAX,
         }
         None
-    }
-
-    /// These values were refused before they were appended.
-    pub(super) fn refused(&mut self, partition: &Partition, values: &[u64]) {
-        values.iter().for_each(|value| self.history.refused(partition, *value));
     }
 }
 
@@ -124,6 +100,10 @@ pub(super) trait Role {
     fn lost(&mut self, cx: &mut Cx<'_>);
     /// When it has something to ask again, answers apart; `None`: it does not know of anything.
     fn next(&self, cx: &Cx<'_>) -> Option<u64>;
+    /// How long it waits for an answer while there is work, if not as long as others.
+    fn patience(&self) -> Option<u64> {
+        None
+    }
     /// What it still has to do before it may rest.
     fn owes(&self) -> Option<String>;
 }
@@ -190,7 +170,7 @@ impl<R: Role> Client<R> {
                 }
                 other => {
                     return Err(Violation {
-                        property: "answers-in-order",
+                        property: "answers-are-answers",
                         fact: format!("connection {} waits for {:?}", self.conn, other.map(|(c, _, _)| c)),
                         contradiction: format!("and is answered {correlation}"),
                     });
@@ -204,7 +184,8 @@ impl<R: Role> Client<R> {
         for (request, asked) in self.role.ask(cx) {
             self.correlation += 1;
             if let Some(asked) = asked {
-                let patience = if self.safe { MUST } else { cx.params.request_timeout };
+                let own = self.role.patience().filter(|_| !cx.stopping);
+                let patience = if self.safe { MUST } else { own.unwrap_or(cx.params.request_timeout) };
                 self.waiting.push_back((self.correlation, cx.now + patience, asked));
             }
             cx.out.push(Do::Send { conn: self.conn, correlation: self.correlation, request });
@@ -276,7 +257,7 @@ impl<R: Role> Actor for Client<R> {
 /// An answer of another kind than the question.
 pub(super) fn odd_answer(response: &Response) -> Violation {
     Violation {
-        property: "answers-in-order",
+        property: "answers-are-answers",
         fact: "an answer names its question".into(),
         contradiction: format!("{response:?} is of another API"),
     }

@@ -19,7 +19,7 @@ use super::admin::everything;
 use super::broker::checksum;
 use super::client::{Ask, Cx, Role, odd_answer, odd_error, vanished};
 use super::params::{MS, Params};
-use super::producer::{added, partitions, retriable};
+use super::requests::{added, partitions, retriable};
 use crate::history::{Partition, name_of};
 use crate::report::Violation;
 use crate::workload::owner::below_start;
@@ -172,7 +172,7 @@ impl Consumer {
             (part.current_leader_epoch, part.last_fetched_epoch) = (place.leader_epoch, place.epoch);
         }
         let part = |(at, p): (&usize, &&Place)| {
-            let known = cx.knows(&p.partition);
+            let known = cx.history.has(&p.partition);
             let (end, start) = (cx.history.end(&p.partition), cx.history.start(&p.partition));
             Part { place: *at, from: p.position, known, end, start }
         };

@@ -28,13 +28,10 @@ impl<R: workload::Role> Hired<R> {
         Hired { id, seed, role, turns: 0, next_at: 0, asked: VecDeque::new() }
     }
 
-    /// Whether the role may ask now. While it works, each time is a turn, which draws what it draws from a seed of its
-    /// own.
-    fn may_ask(&mut self, cx: &Cx<'_>) -> bool {
-        if cx.stopping {
-            return true;
-        }
-        if self.next_at > cx.now || self.role.next(true).is_none_or(|at| at > cx.now) {
+    /// Whether the role may begin something. While it works, each time is a turn, which draws what it draws from a seed of
+    /// its own.
+    fn begins(&mut self, cx: &Cx<'_>) -> bool {
+        if cx.stopping || self.next_at > cx.now || self.role.next(true).is_none_or(|at| at > cx.now) {
             return false;
         }
         let Some(turn) = cx.turn(self.id, &mut self.turns, &mut self.next_at) else { return false };
@@ -70,14 +67,16 @@ impl<R: workload::Role> Role for Hired<R> {
     type Asked = ();
 
     fn ask(&mut self, full: &mut Cx<'_>) -> Vec<Ask<()>> {
-        if !self.may_ask(full) {
+        let begins = self.begins(full);
+        if !begins && !full.stopping && self.role.resumes().is_none_or(|at| at > full.now) {
             return Vec::new();
         }
-        let asks = self.role.ask(&mut cx(full));
+        let asks = self.role.ask(&mut workload::Cx { working: begins, ..cx(full) });
         let mut questions = Vec::new();
         for (request, asked) in asks {
-            self.asked.push_back(asked);
-            questions.push((request, Some(())));
+            let answered = workload::is_answered(&request);
+            self.asked.extend(Some(asked).filter(|_| answered));
+            questions.push((request, answered.then_some(())));
         }
         questions
     }
@@ -93,8 +92,13 @@ impl<R: workload::Role> Role for Hired<R> {
     }
 
     fn next(&self, full: &Cx<'_>) -> Option<u64> {
-        let at = self.role.next(!full.stopping)?;
-        Some(if full.stopping { at } else { at.max(self.next_at) })
+        let begins = self.role.next(!full.stopping);
+        let begins = if full.stopping { begins } else { begins.map(|at| at.max(self.next_at)) };
+        begins.into_iter().chain(self.role.resumes()).min()
+    }
+
+    fn patience(&self) -> Option<u64> {
+        self.role.patience()
     }
 
     fn owes(&self) -> Option<String> {

@@ -18,7 +18,7 @@ use super::admin::{everything, listed};
 use super::client::{Ask, Cx, Role, odd_answer};
 use super::consumer::{fetch, fetched, values};
 use super::params::MS;
-use super::producer::{batch, outcomes, produce, sent};
+use super::requests::{batch, outcomes, produce, sent};
 use crate::history::{Moment, Partition, name_of};
 use crate::report::Violation;
 
@@ -119,9 +119,9 @@ impl Inspector {
             Step::Probe => {
                 self.attempts += 1;
                 let value = cx.ledger.value();
-                let bytes = batch(&[value], None, cx);
+                let bytes = batch(value, cx);
                 cx.history.sent(at, self.id << 32 | self.attempts, &[value], sent(&bytes, cx.now, cx.wall));
-                (produce(-1, 5_000, vec![(at, bytes)]).into(), Some(Asked::Probe(value)))
+                (produce(5_000, vec![(at, bytes)]).into(), Some(Asked::Probe(value)))
             }
             // The whole log, or one batch?
             Step::Read if look.failed > TRIES => ends(at, list_offsets::LATEST, cx),

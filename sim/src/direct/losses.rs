@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use klamm_core::ids::LogId;
 
 use super::disk::{Harm, Image, Part};
-use super::epochs::Epochs;
 use super::inspector::Inspector;
 use super::params::{MS, SECOND};
 use super::{Client, Event, PATIENCE, Phase, Sim};
 use crate::atlas::{Loss, Lost};
 use crate::decisions;
+use crate::epochs::Epochs;
 use crate::history::{History, Partition};
 use crate::report::{Verdict, Violation};
 

@@ -16,7 +16,6 @@ mod consumer;
 mod digest;
 mod disk;
 mod durable;
-mod epochs;
 mod faults;
 mod heap;
 mod hired;
@@ -24,8 +23,8 @@ mod inspector;
 mod losses;
 mod net;
 mod params;
-mod producer;
 mod replayed;
+mod requests;
 mod spells;
 mod stop;
 mod tallies;
@@ -40,12 +39,14 @@ use klamm_core::effect::Input;
 use klamm_core::ids::LogId;
 
 use crate::decisions::{Book, Fault};
+use crate::epochs::Epochs;
 use crate::history::History;
 use crate::panics;
 use crate::report::{Engine, Report, Verdict, Violation};
 use crate::workload::insistent::Insistent;
 use crate::workload::keeper::Keeper;
 use crate::workload::owner::Owner;
+use crate::workload::producer::Producer;
 use crate::workload::settler::Settler;
 use admin::{Admin, Auditor, Watcher};
 use broker::Broker;
@@ -53,15 +54,12 @@ use client::{Actor, Client, Cx, Do, Ledger};
 use consumer::Consumer;
 use digest::Digest;
 pub use disk::{Followed, follow};
-use epochs::Epochs;
 use heap::Heap;
 use hired::Hired;
 use losses::Copy;
 use net::{NEWS, Net, ToBroker, ToClient};
 pub use params::Canary;
 use params::{Dice, LONGEST_KEPT_MS, MS, Params, SECOND};
-pub(crate) use producer::after;
-use producer::{Idempotent, Plain};
 use spells::Still;
 use tallies::Tallies;
 
@@ -95,6 +93,8 @@ pub const SOMETIMES: &[&str] = &[
     "harm refused",
     "kills",
     "leases",
+    "lives with a producer id",
+    "lives without a producer id",
     "links that stand still",
     "logs closed",
     "logs half recovered",
@@ -135,6 +135,8 @@ pub const SOMETIMES: &[&str] = &[
 
 /// Clients that look for topics: the first ones after the one that makes them.
 const WATCHERS: usize = 2;
+/// How long producers without manners rest before they say everything again.
+const RESTS: [u64; 4] = [10 * MS, 300 * MS, 3 * SECOND, 40 * SECOND];
 /// Retention first looks so long after a start.
 const RETENTION_DELAY: u64 = 30 * SECOND;
 /// Healing and reading back each end within this, or the run is stuck.
@@ -223,6 +225,8 @@ struct Sim {
     now: u64,
     phase: Phase,
     phase_ends: u64,
+    /// The last life that knew an ill disk.
+    last_ill: u32,
     broker: Broker,
     net: Net,
     still: Still,
@@ -276,6 +280,7 @@ impl Sim {
             now: 0,
             phase: Phase::Work,
             phase_ends: params.duration,
+            last_ill: 0,
             broker: Broker::new(&params),
             net: Net::new(params.dice.clone(), params.net_delay),
             still: Still::default(),
@@ -310,11 +315,10 @@ impl Sim {
         for _ in 0..WATCHERS {
             sim.hire(|id, params| Box::new(Client::new(id, Watcher::new(id, params))));
         }
-        for _ in 0..sim.params.idempotent {
-            sim.hire(|id, params| Box::new(Client::new(id, Idempotent::new(id, params))));
-        }
-        for _ in 0..sim.params.plain {
-            sim.hire(|id, params| Box::new(Client::new(id, Plain::new(id, params))));
+        for number in 0..sim.params.producers {
+            let seed = sim.params.dice.bits("producer", number);
+            let habits = sim.params.producer();
+            sim.hire(|id, _| Box::new(Client::new(id, Hired::new(id, seed, Producer::new(seed, habits)))));
         }
         for _ in 0..sim.params.consumers {
             sim.hire(|id, params| Box::new(Client::new(id, Consumer::new(id, params))));
@@ -326,7 +330,9 @@ impl Sim {
         for number in 0..sim.params.insistent {
             let seed = sim.params.dice.bits("insistent", number);
             let pace = sim.params.dice.pick("insistent's pace", number, &[500, 3_000]) * MS;
-            sim.hire(|id, _| Box::new(Client::new(id, Hired::new(id, seed, Insistent::new(seed, pace)))));
+            sim.hire(|id, _| {
+                Box::new(Client::new(id, Hired::new(id, seed, Insistent::new(seed, pace, RESTS.to_vec()))))
+            });
         }
         for number in 0..sim.params.owners {
             let seed = sim.params.dice.bits("owner", number);
@@ -541,6 +547,7 @@ impl Sim {
         }
         self.healed = Some(self.worked());
         self.phase = Phase::Heal;
+        self.last_ill = self.broker.life;
         self.phase_ends = self.now + PATIENCE;
         let (dice, faults) = (self.params.dice.clone(), self.params.faults);
         self.params.faults = faults.none();
@@ -591,7 +598,7 @@ impl Sim {
         }
         // A partition that nobody could read back held nothing, or what it held is lost.
         let mut read_back = std::mem::take(&mut self.ledger.read_back);
-        for partition in producer::partitions(&self.params) {
+        for partition in requests::partitions(&self.params) {
             let start = self.history.start(&partition);
             read_back.entry(partition).or_insert((start, Vec::new()));
         }

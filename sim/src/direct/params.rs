@@ -1,9 +1,11 @@
 //! What a seed makes of a run: sizes, speeds and faults, each on or off, each at a drawn rate (swarm testing, Groce
 //! 2012).
 
+use super::requests::partitions;
 use crate::decisions::{Fault, Kind};
 pub(super) use crate::dice::Dice;
 use crate::workload::keeper::Habits;
+use crate::workload::producer;
 
 /// A millisecond.
 pub(super) const MS: u64 = 1_000_000;
@@ -85,8 +87,7 @@ pub(super) struct Params {
     pub(super) topics: Vec<Topic>,
     pub(super) default_partitions: i32,
     pub(super) segment_bytes: u32,
-    pub(super) idempotent: u64,
-    pub(super) plain: u64,
+    pub(super) producers: u64,
     pub(super) consumers: u64,
     /// Clients that delete topics and make them again.
     pub(super) owners: u64,
@@ -168,8 +169,7 @@ impl Params {
             topics,
             default_partitions,
             segment_bytes: param("segment bytes", &[300, 2_000, 8_000, 1 << 20]) as u32,
-            idempotent: param("idempotent", &[1, 1, 2, 3]),
-            plain: param("plain", &[0, 1, 2]),
+            producers: param("producers", &[1, 2, 3, 4]),
             consumers: param("consumers", &[0, 1, 1, 2]),
             owners: param("owners", &[0, 0, 1, 2]),
             insistent: param("insistent", &[0, 0, 1, 2]),
@@ -189,6 +189,19 @@ impl Params {
             faults,
             canary: Canary::None,
             dice: dice.clone(),
+        }
+    }
+
+    /// What producers do.
+    pub(super) fn producer(&self) -> producer::Habits {
+        producer::Habits {
+            pace: self.think,
+            values: 3,
+            filler: 120,
+            delivery: self.delivery_timeout,
+            rest: 200 * MS,
+            patience: vec![None, None, None, Some(4 * (self.net_delay + self.disk_delay))],
+            foretold: partitions(self),
         }
     }
 

@@ -8,6 +8,7 @@
 //! otherwise), `end-never-falls` (what was committed when a question was asked is committed when it is answered).
 
 mod losses;
+mod producers;
 mod starts;
 mod times;
 mod topics;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 
 use crate::report::Violation;
 use losses::Stake;
+use producers::Given;
 use starts::Starts;
 use topics::Topics;
 
@@ -82,6 +84,7 @@ pub struct History {
     lost: BTreeMap<Partition, Vec<Stake>>,
     starts: Starts,
     topics: Topics,
+    given: Given,
 }
 
 impl History {

@@ -4,7 +4,7 @@
 //!
 //! Properties: the history's. However often and in whatever order a producer with an id says something, it stands in the
 //! log once, in the order of its sequences, and every acknowledgement of it names the same offset (KIP-98); one without an
-//! id gets what it says twice twice.
+//! id gets what it says twice twice. `producer-ids-unique`, `no-odd-error`, `topics-stay`.
 
 use bytes::Bytes;
 use klamm_core::ids::{ProducerId, Sequence};
@@ -13,13 +13,10 @@ use klamm_core::wire::{
     InitProducerIdRequest, PartitionProduceData, ProduceRequest, ProduceResponse, Response, TopicProduceData, error,
 };
 
-use super::{Ask, Cx, Role, batch, odd_answer};
+use super::{Ask, Cx, Role, batch, is_maybe, odd_answer, odd_error, vanished};
 use crate::history::{Partition, Sent, name_of};
 use crate::report::Violation;
 
-const MS: u64 = 1_000_000;
-/// Rests before it says everything again.
-const RESTS: [u64; 4] = [10 * MS, 300 * MS, 3_000 * MS, 40_000 * MS];
 /// Batches that it has to say, at most: more than twice what a broker remembers of a producer.
 const MOST: u64 = 12;
 
@@ -47,6 +44,7 @@ struct Speech {
 pub struct Insistent {
     rng: Rng,
     pace: u64,
+    rests: Vec<u64>,
     speech: Option<Speech>,
     next_at: u64,
     waiting: usize,
@@ -57,15 +55,16 @@ pub struct Insistent {
 pub enum Asked {
     /// For a producer id, for what is to be said there.
     ProducerId(Partition),
-    /// To append these values.
-    Produce(Partition, Vec<u64>),
+    /// To append these values; whether with an id.
+    Produce(Partition, Vec<u64>, bool),
 }
 
 impl Insistent {
-    /// One that begins a speech about every so many nanoseconds.
+    /// One that begins a speech about every so many nanoseconds, and rests for some of these before it says everything
+    /// again.
     #[must_use]
-    pub fn new(seed: u64, pace: u64) -> Insistent {
-        Insistent { rng: Rng::new(seed), pace, speech: None, next_at: 0, waiting: 0 }
+    pub fn new(seed: u64, pace: u64, rests: Vec<u64>) -> Insistent {
+        Insistent { rng: Rng::new(seed), pace, rests, speech: None, next_at: 0, waiting: 0 }
     }
 
     /// Some partition that nobody will delete.
@@ -105,14 +104,15 @@ impl Insistent {
                 if speech.again && !speech.with_id {
                     cx.history.sent_again(&speech.at, values, bytes.len() as u32);
                 }
-                asks.push((request(&speech.at, bytes.clone()), Asked::Produce(speech.at.clone(), values.clone())));
+                let asked = Asked::Produce(speech.at.clone(), values.clone(), speech.with_id);
+                asks.push((request(&speech.at, bytes.clone()), asked));
             }
             if speech.again && speech.with_id {
                 cx.shared.count("speeches said again");
             }
             speech.again = true;
         }
-        let rest = RESTS[self.rng.below(RESTS.len() as u64) as usize];
+        let rest = self.rests[self.rng.below(self.rests.len() as u64) as usize];
         speech.left -= 1;
         self.next_at = cx.now + if speech.left > 0 { rest } else { self.rng.below(2 * self.pace) };
         self.speech = Some(speech).filter(|speech| speech.left > 0);
@@ -128,19 +128,27 @@ fn request(at: &Partition, records: Bytes) -> klamm_core::wire::Request {
     ProduceRequest { acks: -1, timeout_ms: 1_000, topic_data: vec![topic], ..ProduceRequest::default() }.into()
 }
 
-fn produced(at: &Partition, values: &[u64], response: &ProduceResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {
+fn produced(
+    at: &Partition,
+    (values, with_id): (&[u64], bool),
+    response: &ProduceResponse,
+    cx: &mut Cx<'_>,
+) -> Result<(), Violation> {
     let part = response.responses.first().and_then(|topic| topic.partition_responses.first());
     match part.map(|part| (part.error_code, part.base_offset)) {
         // A duplicate of what the broker knows no more of has no offset.
         Some((error::NONE, base)) if base >= 0 => {
             values.iter().zip(base..).try_for_each(|(value, offset)| cx.history.acked(at, *value, offset))
         }
-        Some((error::OUT_OF_ORDER_SEQUENCE_NUMBER, _)) => {
+        Some((error::OUT_OF_ORDER_SEQUENCE_NUMBER, _)) if with_id => {
             cx.shared.count("sequences refused");
             Ok(())
         }
-        // Whatever it was, it may be in the log.
-        Some(_) | None => Ok(()),
+        // It may be in the log, of another time that it was said.
+        Some((error::MESSAGE_TOO_LARGE, _)) if cx.history.topic(&at.0).is_some_and(|topic| topic.limited) => Ok(()),
+        Some((error::NONE | error::REQUEST_TIMED_OUT | error::KAFKA_STORAGE_ERROR, _)) | None => Ok(()),
+        Some((error::UNKNOWN_TOPIC_OR_PARTITION, _)) => Err(vanished(at)),
+        Some((code, _)) => Err(odd_error("a produce", code)),
     }
 }
 
@@ -172,13 +180,17 @@ impl Role for Insistent {
         self.waiting = self.waiting.saturating_sub(1);
         match (asked, response) {
             (Asked::ProducerId(at), Response::InitProducerId(r)) => {
+                if r.error_code != error::NONE && !is_maybe(r.error_code) {
+                    return Err(odd_error("InitProducerId", r.error_code));
+                }
                 if r.error_code == error::NONE {
+                    cx.history.given(r.producer_id)?;
                     self.think(at, Some(ProducerId(r.producer_id)), cx);
                     self.next_at = cx.now;
                 }
                 Ok(())
             }
-            (Asked::Produce(at, values), Response::Produce(r)) => produced(&at, &values, &r, cx),
+            (Asked::Produce(at, values, with_id), Response::Produce(r)) => produced(&at, (&values, with_id), &r, cx),
             (Asked::ProducerId(_) | Asked::Produce(..), other) => Err(odd_answer(&other)),
         }
     }

@@ -1,6 +1,5 @@
-//! What clients do beside producing and consuming: they trim logs, change configs, add partitions, delete topics and make
-//! them again, see that retention did its work (both engines'), and say things twice (those of `direct`; `world` does so
-//! over a second connection).
+//! What clients do: they produce, trim logs, change configs, add partitions, delete topics and make them again, say things
+//! twice, and see that retention did its work.
 //!
 //! A role is a step function that wants requests sent and hears answers: it knows neither frames nor time, nor which
 //! engine carries them. Each thing that it asks for ends ok, fail or, when no answer comes, maybe: then it may happen at
@@ -9,6 +8,7 @@
 pub mod insistent;
 pub mod keeper;
 pub mod owner;
+pub mod producer;
 pub mod settler;
 
 use klamm_core::record::Builder;
@@ -18,6 +18,7 @@ use klamm_core::wire::{
     ListOffsetsTopic, MetadataRequest, Request, Response, error,
 };
 
+use crate::client::body;
 use crate::history::{History, Partition};
 use crate::report::Violation;
 
@@ -43,7 +44,7 @@ pub struct Cx<'a> {
     pub wall: i64,
     /// No record that is sent now can have an earlier time in the log.
     pub least_time: i64,
-    /// Whether new things are begun. If not, what was begun is ended.
+    /// Whether new things are begun. If not, what was begun is gone on with, or ended.
     pub working: bool,
     /// What was seen.
     pub history: &'a mut History,
@@ -53,8 +54,14 @@ pub struct Cx<'a> {
     pub crc: fn(&[u8]) -> u32,
 }
 
-/// A question, and what its role must know to understand the answer.
+/// A question, and what its role must know to understand the answer; if any comes: see [`is_answered`].
 pub type Ask<A> = (Request, A);
+
+/// Whether an answer comes to a question: to all but a produce that nobody is to acknowledge.
+#[must_use]
+pub fn is_answered(request: &Request) -> bool {
+    !matches!(request, Request::Produce(produce) if produce.acks == 0)
+}
 
 /// What a client is for.
 pub trait Role {
@@ -73,6 +80,14 @@ pub trait Role {
     fn lost(&mut self, asked: Vec<Self::Asked>, cx: &mut Cx<'_>);
     /// When it has something to ask, answers apart; `None`: it does not know of anything.
     fn next(&self, working: bool) -> Option<u64>;
+    /// When it has to go on with what it began, if it has: that is no turn, and begins nothing.
+    fn resumes(&self) -> Option<u64> {
+        None
+    }
+    /// How long it waits for an answer while there is work, nanoseconds, if not as long as others.
+    fn patience(&self) -> Option<u64> {
+        None
+    }
     /// What it still has to do before it may rest.
     fn owes(&self) -> Option<String>;
 }
@@ -92,6 +107,15 @@ fn odd_error(what: &str, code: i16) -> Violation {
         property: "no-odd-error",
         fact: format!("{what} is answered with {}", error::name(code)),
         contradiction: "nothing in this workload causes it".into(),
+    }
+}
+
+/// A topic that is known to exist is not known to the broker.
+fn vanished(partition: &Partition) -> Violation {
+    Violation {
+        property: "topics-stay",
+        fact: format!("the creation of {} was acknowledged before it was used", partition.0),
+        contradiction: "the broker does not know it".into(),
     }
 }
 
@@ -115,12 +139,22 @@ fn batch(
     stamp: Option<(klamm_core::ids::ProducerId, klamm_core::ids::Sequence)>,
     cx: &Cx<'_>,
 ) -> bytes::Bytes {
+    padded(values, 0, stamp, cx)
+}
+
+/// A batch of values, each followed by so many bytes that follow from it.
+fn padded(
+    values: &[u64],
+    filler: usize,
+    stamp: Option<(klamm_core::ids::ProducerId, klamm_core::ids::Sequence)>,
+    cx: &Cx<'_>,
+) -> bytes::Bytes {
     let mut builder = Builder::new();
     if let Some((id, sequence)) = stamp {
         builder = builder.producer(id, klamm_core::ids::ProducerEpoch(0), sequence);
     }
     for value in values {
-        builder.push(klamm_core::ids::Timestamp(cx.wall), None, Some(&value.to_be_bytes()));
+        builder.push(klamm_core::ids::Timestamp(cx.wall), None, Some(&body(*value, filler)));
     }
     builder.build(cx.crc)
 }

@@ -2,8 +2,7 @@
 
 use super::ledger::Ledger;
 use super::parameters::{Parameters, pick};
-use super::producer::pause;
-use super::turns::Turns;
+use super::turns::{Turns, pause};
 use crate::client::{Connection, Lost};
 use crate::report::Violation;
 use klamm_core::metadata::configs::INTERNAL_SEGMENT_BYTES;

@@ -9,6 +9,7 @@ use crate::client::BROKER;
 use crate::clock::{SimClock, Steps, elapsed_ns};
 use crate::dice::Dice;
 use crate::disk::{Device, SimFile};
+use crate::epochs::Epochs;
 use crate::net::{self, PORT, SimNet};
 use crate::report::Violation;
 use klamm::disk::logs::Options;
@@ -61,6 +62,8 @@ pub(super) struct Site {
     pub(super) steps: RefCell<Steps>,
     /// Batches of idempotent producers that were appended in any life.
     appended: RefCell<BTreeSet<(i64, i16, i32, u32)>>,
+    /// Which life appended in which epoch, until losses are declared.
+    epochs: RefCell<Epochs>,
 }
 
 impl Site {
@@ -86,6 +89,7 @@ impl Site {
             refused: RefCell::default(),
             steps: RefCell::default(),
             appended: RefCell::default(),
+            epochs: RefCell::default(),
         })
     }
 
@@ -235,7 +239,7 @@ impl Site {
         })
     }
 
-    /// Counts the states that a campaign must reach.
+    /// Counts the states that a campaign must reach, and looks at the epochs of what is appended.
     fn look(&self, input: &Input, effects: &[Effect]) {
         if let Input::Recovered { log, name, found } = input {
             match found {
@@ -250,7 +254,10 @@ impl Site {
         let repeats = self.repeats(input, effects);
         self.ledger.count("duplicates recognised", repeats);
         for effect in effects {
-            if let Effect::Append { batch, roll, .. } = effect {
+            if let Effect::Append { log, leader_epoch, batch, roll, .. } = effect {
+                if self.is_whole() {
+                    self.ledger.check(self.epochs.borrow_mut().appended(*log, *leader_epoch, self.lives()));
+                }
                 self.ledger.count("appends", 1);
                 self.ledger.count("rolls", u64::from(roll.is_some()));
                 self.appended.borrow_mut().extend(name(&batch.header));

@@ -3,9 +3,8 @@
 
 use super::ledger::{Ledger, Topic};
 use super::parameters::{MS, pick};
-use super::producer::pause;
 use super::session::Session;
-use super::turns::Turns;
+use super::turns::{Turns, pause};
 use crate::client::{Connection, Lost};
 use crate::clock::{EPOCH_MS, elapsed_ns};
 use crate::history::{Partition, name_of};

@@ -2,20 +2,23 @@
 
 use super::ledger::Ledger;
 use super::parameters::MS;
-use super::producer::pause;
-use super::turns::Turns;
+use super::turns::{Turns, pause};
 use crate::client::{Connection, Lost, in_time};
 use crate::clock::{EPOCH_MS, elapsed_ns};
-use crate::workload::{Cx, Role, Shared};
+use crate::report::Violation;
+use crate::workload::{Ask, Cx, Role, Shared, is_answered};
 use klamm_core::ids::Uuid;
 use klamm_core::rng::Rng;
 use klamm_core::wire::Request;
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// How long an answer may take.
-const ANSWER_MS: u64 = 3_000;
+const ANSWER_NS: u64 = 3_000 * MS;
+/// How long it may take at most where nothing goes wrong any more.
+const MUST_NS: u64 = 15_000 * MS;
 /// How long a client without anything to do waits before it looks again, at most.
 const LOOK_MS: u64 = 20;
 
@@ -39,12 +42,16 @@ struct Hired<'a, R> {
     rng: Rng,
 }
 
+/// A question that has no answer yet: until when one is waited for, and what it means.
+type Waiting<R> = VecDeque<(u64, <R as Role>::Asked)>;
+
 /// Works until the work is over and nothing is owed.
 pub(super) async fn work<R: Role>(ledger: Rc<Ledger>, role: R, turns: Turns) {
     let rng = Rng::new(turns.seed());
     let mut it = Hired { ledger: &ledger, role, turns, next_at: 0, rng };
     while ledger.is_working() || it.role.owes().is_some() {
-        let mut asked = VecDeque::new();
+        it.stands_still().await;
+        let mut asked = Waiting::<R>::new();
         let ended = async {
             let mut connection = ledger.wire.dial(it.rng.draw()).await?;
             it.serve(&mut connection, &mut asked).await
@@ -52,42 +59,66 @@ pub(super) async fn work<R: Role>(ledger: Rc<Ledger>, role: R, turns: Turns) {
         if let Err(lost) = ended.await {
             ledger.lost(&lost);
         }
-        with(&ledger, |cx| it.role.lost(asked.into(), cx));
-        pause(&mut it.rng, 60).await;
+        let asked = asked.into_iter().map(|(_, meaning)| meaning).collect();
+        with(&ledger, ledger.is_working(), |cx| it.role.lost(asked, cx));
+        // Who has no patience is back at once.
+        let rest = it.role.patience().map_or(60, |ns| ns / MS);
+        pause(&mut it.rng, rest.clamp(1, 60)).await;
     }
 }
 
 impl<R: Role> Hired<'_, R> {
     /// Over one connection, until it breaks or there is nothing left to do.
-    async fn serve(&mut self, connection: &mut Connection, asked: &mut VecDeque<R::Asked>) -> Result<(), Lost> {
+    async fn serve(&mut self, connection: &mut Connection, asked: &mut Waiting<R>) -> Result<(), Lost> {
         let ledger = self.ledger;
+        let safe = !ledger.is_working();
         while ledger.is_working() || self.role.owes().is_some() || !asked.is_empty() {
-            let asks = if self.may_ask() { with(ledger, |cx| self.role.ask(cx)) } else { Vec::new() };
-            for (request, meaning) in asks {
-                asked.push_back(meaning);
-                connection.send(version(&request, &mut self.rng), &request, true).await?;
+            self.stands_still().await;
+            for (request, meaning) in self.asks() {
+                let answered = is_answered(&request);
+                if answered {
+                    asked.push_back((elapsed_ns() + self.patience(safe), meaning));
+                }
+                connection.send(version(&request, &mut self.rng), &request, answered).await?;
+                self.stands_still().await;
             }
-            if asked.is_empty() {
-                let next = self.role.next(ledger.is_working()).map(|at| at.max(self.next_at));
-                let left = next.map_or(LOOK_MS, |at| at.saturating_sub(elapsed_ns()) / MS);
+            let left = self.look_at().saturating_sub(elapsed_ns()) / MS;
+            let Some((until, _)) = asked.front() else {
                 tokio::time::sleep(Duration::from_millis(left.clamp(1, LOOK_MS))).await;
                 continue;
-            }
-            let (_, response) = in_time(ANSWER_MS, connection.receive()).await?;
-            if let Some(meaning) = asked.pop_front() {
-                ledger.check(with(ledger, |cx| self.role.answered(meaning, response, cx)));
+            };
+            let until = *until;
+            let left = left.min(until.saturating_sub(elapsed_ns()) / MS);
+            match in_time(left.clamp(1, LOOK_MS), connection.receive()).await {
+                Ok((_, response)) => {
+                    if let Some((_, meaning)) = asked.pop_front() {
+                        ledger.check(with(ledger, ledger.is_working(), |cx| self.role.answered(meaning, response, cx)));
+                    }
+                }
+                Err(Lost::Broken(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                    if until <= elapsed_ns() {
+                        ledger.check(if safe { Err(unanswered()) } else { Ok(()) });
+                        return Err(error.into());
+                    }
+                }
+                Err(lost) => return Err(lost),
             }
         }
         Ok(())
     }
 
-    /// Whether the role may ask now. While there is work each time is a turn; afterwards it ends what it began.
-    fn may_ask(&mut self) -> bool {
-        if !self.ledger.is_working() {
-            return true;
-        }
+    /// What the role asks now. While there is work it begins something only when it is its turn.
+    fn asks(&mut self) -> Vec<Ask<R::Asked>> {
+        let begins = self.begins();
+        let goes_on = !self.ledger.is_working() || self.role.resumes().is_some_and(|at| at <= elapsed_ns());
+        if begins || goes_on { with(self.ledger, begins, |cx| self.role.ask(cx)) } else { Vec::new() }
+    }
+
+    /// Whether the role begins something: that is a turn.
+    fn begins(&mut self) -> bool {
         let now = elapsed_ns();
-        if self.next_at > now || self.role.next(true).is_none_or(|at| at > now) {
+        let may = self.ledger.is_working() && self.next_at <= now;
+        if !may || self.role.next(true).is_none_or(|at| at > now) {
             return false;
         }
         match self.turns.take() {
@@ -102,9 +133,40 @@ impl<R: Role> Hired<'_, R> {
             }
         }
     }
+
+    /// When there is something to ask, as far as is known.
+    fn look_at(&self) -> u64 {
+        let working = self.ledger.is_working();
+        let next = self.role.next(working);
+        let next = if working { next.map(|at| at.max(self.next_at)) } else { next };
+        next.into_iter().chain(self.role.resumes()).min().unwrap_or(u64::MAX)
+    }
+
+    fn patience(&self, safe: bool) -> u64 {
+        let own = self.role.patience().filter(|_| self.ledger.is_working());
+        if safe { MUST_NS } else { own.unwrap_or(ANSWER_NS) }
+    }
+
+    /// As long as its client stands still nothing happens: what it is told waits, and so does what it was about to say.
+    async fn stands_still(&self) {
+        let client = self.turns.client();
+        while let Some(left) = self.ledger.still_for(client, elapsed_ns()) {
+            tokio::time::sleep(Duration::from_nanos(left.clamp(MS, LOOK_MS * MS))).await;
+        }
+    }
 }
 
-fn with<T>(ledger: &Ledger, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
+/// Over a connection on which nothing goes wrong no answer came.
+fn unanswered() -> Violation {
+    Violation {
+        property: "all-answered",
+        fact: "a connection is whole, and nothing goes wrong any more".to_owned(),
+        contradiction: format!("a request waits for its answer since {} s", MUST_NS / 1_000 / MS),
+    }
+}
+
+/// What the role sees. `working`: whether it begins things.
+fn with<T>(ledger: &Ledger, working: bool, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
     let now = elapsed_ns();
     let wall = EPOCH_MS + (now / MS) as i64;
     let mut shared = ledger;
@@ -113,7 +175,7 @@ fn with<T>(ledger: &Ledger, act: impl FnOnce(&mut Cx<'_>) -> T) -> T {
         wall,
         // Records bear the broker's time only where that is right.
         least_time: wall,
-        working: ledger.is_working(),
+        working,
         history: &mut ledger.history.borrow_mut(),
         shared: &mut shared,
         crc: klamm::crc32c,

@@ -1,15 +1,16 @@
 //! Clients that real ones are on a bad day: connections that say nothing, or half of something; readers that do not read;
-//! producers that say everything twice, over two connections, in the wrong order, far more of it than fits a window, or
-//! once more after a pause that is longer than every timeout.
+//! producers that say everything over two connections at once, in the wrong order, far more of it than fits a window, and
+//! once more after a pause that is longer than every timeout. What one connection is enough for is [`Insistent`]'s.
+//!
+//! [`Insistent`]: crate::workload::insistent::Insistent
 //!
 //! Properties: the history's, for all that they send and see: however often and in whatever order a producer with an id
 //! says something, it stands in the log once, in the order of its sequences, and every acknowledgement of it names the
-//! same offset (KIP-98). One without an id gets what it says twice twice. A frame that was cut off is never carried out.
+//! same offset (KIP-98). A frame that was cut off is never carried out.
 
 use super::ledger::{Ledger, Topic};
 use super::parameters::{MS, Parameters, pick};
-use super::producer::pause;
-use super::turns::Turns;
+use super::turns::{Turns, pause};
 use crate::client::{Connection, Lost, Stamp, batch, in_time};
 use crate::clock::{EPOCH_MS, elapsed_ns};
 use crate::history::{Partition, Sent};
@@ -46,7 +47,6 @@ pub(super) async fn annoy(ledger: Rc<Ledger>, parameters: Rc<Parameters>, mut tu
             0 => says_nothing(&ledger, &mut rng).await,
             1 => dies_in_the_middle(&ledger, &place, &mut rng).await,
             2 => reads_late(&ledger, &place, &mut rng).await,
-            3 => repeats_itself(&ledger, &place, &parameters, &mut rng).await,
             _ => insists(&ledger, &place, &parameters, &mut rng).await,
         };
         if let Err(lost) = done {
@@ -133,27 +133,6 @@ async fn reads_late(ledger: &Ledger, place: &Place, rng: &mut Rng) -> Result<(),
     Ok(())
 }
 
-/// Without an id, every time it says something it is said once more.
-async fn repeats_itself(ledger: &Ledger, place: &Place, parameters: &Parameters, rng: &mut Rng) -> Result<(), Lost> {
-    let name = ledger.number();
-    let said: Vec<Said> = (0..1 + rng.below(4)).map(|_| say(ledger, place, name, None, rng)).collect();
-    for turn in 0..2 + rng.below(2) {
-        let mut connection = ledger.wire.dial(rng.draw()).await?;
-        for Said { values, bytes } in &said {
-            if turn > 0 {
-                ledger.history.borrow_mut().sent_again(&place.at, values, bytes.len() as u32);
-            }
-            connection.send(13, &request(place, bytes, -1), true).await?;
-        }
-        if let Err(lost) = hear(ledger, place, &mut connection, &said).await {
-            ledger.lost(&lost);
-        }
-        ledger.count("batches said again without an id", said.len() as u64);
-        pause(rng, 2 * parameters.think_ms).await;
-    }
-    Ok(())
-}
-
 /// With an id, everything is said over one or two connections, in any order, and all of it again after a while.
 async fn insists(ledger: &Ledger, place: &Place, parameters: &Parameters, rng: &mut Rng) -> Result<(), Lost> {
     let mut first = ledger.wire.dial(rng.draw()).await?;
@@ -163,6 +142,7 @@ async fn insists(ledger: &Ledger, place: &Place, parameters: &Parameters, rng: &
         Response::InitProducerId(_) => return Ok(()),
         other => return Err(Lost::Nonsense(format!("{:?} to InitProducerId", other.key()))),
     };
+    ledger.check(ledger.history.borrow_mut().given(id));
     let (name, mut next) = (ledger.number(), 0);
     let mut said = Vec::new();
     for _ in 0..1 + rng.below(12) {

@@ -9,7 +9,7 @@ use super::admin::look;
 use super::audit::probe;
 use super::consumer::{Cursor, cursors, listed};
 use super::ledger::{Inspection, Ledger};
-use super::producer::pause;
+use super::turns::pause;
 use crate::client::{Connection, Lost, values};
 use crate::report::Violation;
 use klamm_core::ids::LogId;

@@ -4,6 +4,7 @@ use super::nemesis::Came;
 use crate::atlas::Lost as Records;
 use crate::client::{Lost, Wire, values};
 use crate::decisions::Kind;
+use crate::dice::Dice;
 use crate::history::{self, History, Partition};
 use crate::report::{Tally, Violation};
 use bytes::Bytes;
@@ -80,6 +81,8 @@ pub(super) struct Ledger {
     pub(super) inspection: Cell<Inspection>,
     /// Clients whose work is not ended.
     pub(super) busy: Cell<u32>,
+    /// Clients that stand still: until when, and by the draw of which fault.
+    still: RefCell<Vec<(u64, Dice, u64)>>,
     /// The last thing that the audit waits for.
     pub(super) waits_for: RefCell<String>,
     numbers: Cell<u64>,
@@ -103,6 +106,7 @@ impl Ledger {
             read: RefCell::default(),
             inspection: Cell::new(Inspection::None),
             busy: Cell::new(0),
+            still: RefCell::default(),
             waits_for: RefCell::default(),
             numbers: Cell::new(0),
             digest: Cell::new(0),
@@ -144,6 +148,24 @@ impl Ledger {
 
     pub(super) fn is_working(&self) -> bool {
         self.phase.get() == Phase::Work
+    }
+
+    /// About every other client stands still until a time, by the draw of a fault.
+    pub(super) fn stand_still(&self, until: u64, dice: &Dice, n: u64) {
+        self.still.borrow_mut().push((until, dice.clone(), n));
+    }
+
+    /// How long a client still stands still, if it does.
+    pub(super) fn still_for(&self, client: u64, now: u64) -> Option<u64> {
+        let mut still = self.still.borrow_mut();
+        still.retain(|(until, ..)| *until > now);
+        let its = still.iter().filter(|(_, dice, n)| dice.bits("who", *n) >> (client % 61) & 1 == 1);
+        its.map(|(until, ..)| until - now).max()
+    }
+
+    /// Everybody goes on.
+    pub(super) fn go_on(&self) {
+        self.still.borrow_mut().clear();
     }
 
     /// The topics that there are now; with `mortal`, those that somebody will delete, too.

@@ -20,7 +20,6 @@ mod loss;
 mod nemesis;
 mod parameters;
 mod plan;
-mod producer;
 mod remains;
 mod session;
 mod tape;
@@ -34,8 +33,10 @@ use crate::dice::Dice;
 use crate::disk::{Device, Faults, SimDisk};
 use crate::panics::{self, Watch};
 use crate::report::{Engine, Report, Tally, Verdict, Violation};
+use crate::workload::insistent::Insistent;
 use crate::workload::keeper::Keeper;
 use crate::workload::owner::Owner;
+use crate::workload::producer::Producer;
 use broker::Site;
 use klamm_core::rng;
 use ledger::{Ledger, Phase};
@@ -58,6 +59,8 @@ const READY_MS: u64 = 20_000;
 const MORE_WORK_MS: u64 = 10_000;
 const DRAIN_MS: u64 = 20_000;
 const AUDIT_MS: u64 = 40_000;
+/// How long producers without manners rest before they say everything again.
+const RESTS: [u64; 4] = [10 * MS, 100 * MS, 700 * MS, 3_000 * MS];
 /// Longer than any run.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
 /// More connections than ever wait to be accepted: turmoil panics beyond.
@@ -69,6 +72,7 @@ pub const SOMETIMES: &[&str] = &[
     "power losses with unsynced data",
     "crashes in recovery",
     "clean stops",
+    "clients that stand still",
     "sync errors",
     "write errors",
     "torn tails cut",
@@ -90,7 +94,7 @@ pub const SOMETIMES: &[&str] = &[
     "fetches over two shards",
     "fetches in a session",
     "answers read late",
-    "batches said again without an id",
+    "batches sent again",
     "brokers that refuse",
     "bytes rotten",
     "damage seen by clients",
@@ -106,7 +110,10 @@ pub const SOMETIMES: &[&str] = &[
     "pipelines longer than a window",
     "pipelines out of order",
     "sectors unreadable",
+    "producers reset",
     "sequences refused",
+    "speeches said again",
+    "speeches without an id",
     "stalls",
     "steps of the wall clock",
     "writes astray",
@@ -333,7 +340,14 @@ fn begin(ledger: &Rc<Ledger>, parameters: &Rc<Parameters>, dice: &Dice) {
     let turns = |kind: u64, number: u32| Turns::new(dice.clone(), 100 * kind + u64::from(number));
     employ(ledger, admin::administer(ledger.clone(), parameters.clone(), turns(0, 0)));
     for number in 0..parameters.producers {
-        employ(ledger, producer::produce(ledger.clone(), parameters.clone(), turns(1, number)));
+        let turns = turns(1, number);
+        let producer = Producer::new(turns.seed(), parameters.producer());
+        employ(ledger, hired::work(ledger.clone(), producer, turns));
+    }
+    for number in 0..parameters.insistent {
+        let turns = turns(8, number);
+        let insistent = Insistent::new(turns.seed(), parameters.producer().pace * 20, RESTS.to_vec());
+        employ(ledger, hired::work(ledger.clone(), insistent, turns));
     }
     if let Some(habits) = parameters.habits.clone() {
         let turns = turns(2, 0);

@@ -146,6 +146,7 @@ impl Nemesis {
     /// Ends all faults with a last crash, after which everything must work.
     pub(super) fn heal(&mut self, sim: &mut Sim<'_>, now: u64) {
         self.healed = true;
+        self.ledger.go_on();
         self.mend_links(sim, now, true);
         self.make_room(now, true);
         if self.down.is_none() {
@@ -223,6 +224,12 @@ impl Nemesis {
                 self.site.steps.borrow().pause(fault.down);
                 Came::when(self.ledger.wire.waiting() > 0)
             }
+            Kind::PauseClients => {
+                self.event(now, &format!("clients stood still for {} ms", fault.down / MS));
+                self.ledger.count("clients that stand still", 1);
+                self.ledger.stand_still(now + fault.down, &self.dice, fault.n);
+                Came::when(self.ledger.wire.waiting() > 0)
+            }
             Kind::ClockStep if self.is_down() => Came::Refused,
             Kind::ClockStep => {
                 self.event(now, &format!("the wall clock is set, {} ms off", fault.amount));
@@ -233,7 +240,7 @@ impl Nemesis {
             // Those cost records: they have their time once all was read back.
             Kind::LoseWrite | Kind::Misdirect | Kind::LoseFolder | Kind::Wipe | Kind::OldCopy => Came::Refused,
             // And those are not this engine's.
-            Kind::CutUp | Kind::CutDown | Kind::PauseClients | Kind::Slow => Came::Refused,
+            Kind::CutUp | Kind::CutDown | Kind::Slow => Came::Refused,
         }
     }
 

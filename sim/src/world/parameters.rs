@@ -5,6 +5,7 @@ use crate::clock::{Drift, RIGHT};
 use crate::dice::Dice;
 use crate::disk;
 use crate::workload::keeper::Habits;
+use crate::workload::producer;
 use klamm_core::rng::Rng;
 use std::collections::BTreeSet;
 
@@ -13,6 +14,9 @@ pub(super) const MS: u64 = 1_000_000;
 
 /// One hour, in milliseconds: clocks are off by up to that.
 pub(super) const HOUR_MS: u64 = 3_600_000;
+
+/// How long producers wait for an answer: some give up while what they asked for is still under way.
+const PATIENCE_MS: [u64; 5] = [1_500, 1_500, 1_500, 40, 8];
 
 /// The longest `retention.ms` that a topic gets.
 const LONGEST_KEPT_MS: u64 = 1_200;
@@ -45,6 +49,8 @@ pub(super) struct Parameters {
     pub(super) sync_errors: u64,
     pub(super) write_errors: u64,
     pub(super) producers: u32,
+    /// Producers without manners.
+    pub(super) insistent: u32,
     pub(super) consumers: u32,
     /// Clients that delete topics and make them again.
     pub(super) owners: u32,
@@ -54,6 +60,8 @@ pub(super) struct Parameters {
     pub(super) retention_check_ms: u64,
     /// Milliseconds that a producer thinks between batches, at most.
     pub(super) think_ms: u64,
+    /// How long a producer tries to deliver a batch.
+    pub(super) delivery_ms: u64,
     /// Records of a batch, at most, and bytes of a record.
     pub(super) batch_records: u64,
     pub(super) record_bytes: u64,
@@ -87,6 +95,8 @@ pub(super) struct More {
     /// The broker's machine stands still, so long at most; and its wall clock is set.
     pub(super) pause_ms: u64,
     pub(super) steps: bool,
+    /// Some clients stand still, so long at most.
+    pub(super) pause_clients_ms: u64,
     /// Clients that do mischief.
     pub(super) hostile: u32,
 }
@@ -135,11 +145,13 @@ impl Parameters {
             sync_errors: to("sync errors", &[0, 0, 1_000, 10_000, 50_000]),
             write_errors: to("write errors", &[0, 0, 1_000, 10_000]),
             producers: dice.set("producers", 0, 1, 3) as u32,
+            insistent: to("insistent", &[0, 0, 1, 2]) as u32,
             consumers: dice.set("consumers", 0, 1, 2) as u32,
             owners: to("owners", &[0, 1, 1, 2]) as u32,
             habits: (!dice.set_one_in("no keeper", 0, 3)).then(|| habits(dice, drifts)),
             retention_check_ms: to("retention check ms", &[20, 200]),
             think_ms: to("think ms", &[1, 10, 40]),
+            delivery_ms: to("delivery ms", &[300, 1_000, 4_000]),
             batch_records: to("batch records", &[1, 3, 20]),
             record_bytes: to("record bytes", &[8, 100, 700]),
             latency_ms: to("latency ms", &[0, 1, 4, 20]),
@@ -157,6 +169,23 @@ impl Parameters {
     /// After so long all that is not kept must be gone.
     pub(super) fn quiet_ms(&self) -> u64 {
         LONGEST_KEPT_MS + 5 * self.retention_check_ms + 1_000
+    }
+
+    /// What producers do.
+    pub(super) fn producer(&self) -> producer::Habits {
+        let topics = (0..).zip(&self.topics);
+        let partitions = |(n, (partitions, _)): (u32, &(i32, u32))| {
+            (0..*partitions).map(move |partition| (format!("topic-{n}"), partition))
+        };
+        producer::Habits {
+            pace: self.think_ms * MS / 2,
+            values: self.batch_records,
+            filler: self.record_bytes,
+            delivery: self.delivery_ms * MS,
+            rest: 60 * MS,
+            patience: PATIENCE_MS.map(|ms| Some(ms * MS)).to_vec(),
+            foretold: topics.flat_map(partitions).collect(),
+        }
     }
 
     /// The disk while it is ill.
@@ -194,6 +223,7 @@ impl More {
             rots: dice.set_one_in("rots", 0, 2),
             pause_ms: to("pause ms", &[0, 0, 50, 4_000, 60_000]),
             steps: drifts && dice.set_one_in("steps", 0, 2),
+            pause_clients_ms: to("pause clients ms", &[0, 0, 300, 6_000]),
             hostile: to("hostile", &[0, 0, 1, 1, 2]) as u32,
         }
     }

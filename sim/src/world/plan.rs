@@ -33,6 +33,8 @@ pub(super) struct Plan {
     fills: bool,
     /// Until when it is full.
     full_until: u64,
+    /// Before this time no more clients stand still: else hardly any would ever move.
+    moves_until: u64,
 }
 
 /// Nothing goes wrong for a while.
@@ -59,6 +61,7 @@ impl Plan {
             ill: false,
             fills: false,
             full_until: 0,
+            moves_until: 0,
         }
     }
 
@@ -97,7 +100,11 @@ impl Plan {
         if self.harm_at <= now {
             let n = self.number();
             self.harm_at = now + self.dice.below("harm gap", n, 2 * self.parameters.more.harm_ms * MS);
-            due.extend(self.harm(now, n, down, site));
+            let harm = self.harm(now, n, down, site);
+            if let Some(still) = harm.iter().find(|fault| fault.kind == Kind::PauseClients) {
+                self.moves_until = now + 3 * still.down;
+            }
+            due.extend(harm);
         }
         if std::mem::take(&mut self.fills) {
             due.extend(self.full(now));
@@ -163,6 +170,10 @@ impl Plan {
             6 if more.steps && !down && dice.one_in("steps", n, 4) => {
                 let amount = dice.below("step", n, 2 * HOUR_MS) as i64 - HOUR_MS as i64;
                 Some(Fault { amount, ..fault(Kind::ClockStep) })
+            }
+            7 if more.pause_clients_ms > 0 && self.moves_until <= now && dice.one_in("pauses of clients", n, 4) => {
+                let down = (1 + dice.below("pause of clients", n, more.pause_clients_ms)) * MS;
+                Some(Fault { down, ..fault(Kind::PauseClients) })
             }
             _ => None,
         }

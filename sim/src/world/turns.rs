@@ -24,6 +24,11 @@ impl Turns {
         Turns { dice, client, taken: 0 }
     }
 
+    /// Whose they are.
+    pub(super) fn client(&self) -> u64 {
+        self.client
+    }
+
     /// What the client draws apart from its turns.
     pub(super) fn seed(&self) -> u64 {
         self.dice.bits("client", self.client)
@@ -54,4 +59,9 @@ impl Turns {
         }
         None
     }
+}
+
+/// Sleeps for up to so many milliseconds.
+pub(super) async fn pause(rng: &mut Rng, most_ms: u64) {
+    tokio::time::sleep(Duration::from_millis(1 + rng.below(most_ms))).await;
 }

@@ -1,5 +1,6 @@
 //! `one-leader-per-epoch`: what two lives of the broker append to a log bears different leader epochs, and epochs never
-//! fall along a log's life, even where a crash took what bore the last one. (Raft's election safety; KIP-101.)
+//! fall along a log's life, even where a crash took what bore the last one. Of both engines. (Raft's election safety;
+//! KIP-101.)
 
 use std::collections::BTreeMap;
 
@@ -9,11 +10,14 @@ use crate::report::Violation;
 
 /// The newest epoch that was appended to each log, and by which life.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Epochs(BTreeMap<LogId, (LeaderEpoch, u32)>);
+pub struct Epochs(BTreeMap<LogId, (LeaderEpoch, u64)>);
 
 impl Epochs {
     /// A life appends.
-    pub(super) fn appended(&mut self, log: LogId, epoch: LeaderEpoch, life: u32) -> Result<(), Violation> {
+    ///
+    /// # Errors
+    /// When another life did so in that epoch, or a later one.
+    pub fn appended(&mut self, log: LogId, epoch: LeaderEpoch, life: u64) -> Result<(), Violation> {
         match self.0.insert(log, (epoch, life)) {
             Some((before, other)) if before > epoch || (before == epoch && other != life) => Err(Violation {
                 property: "one-leader-per-epoch",

@@ -50,18 +50,23 @@ struct Asked {
     version: i16,
 }
 
+/// Changes an answer.
+pub(crate) type Lie = fn(&mut Response);
+
 /// What all connections of a run share: draws, and how many requests have no answer yet.
 #[derive(Clone, Debug)]
 pub struct Wire {
     dice: Dice,
     waiting: Rc<Cell<usize>>,
+    /// What becomes of answers: a promise that a world breaks on purpose.
+    pub(crate) lie: Rc<Cell<Option<Lie>>>,
 }
 
 impl Wire {
     /// Nobody waits.
     #[must_use]
     pub fn new(dice: Dice) -> Wire {
-        Wire { dice, waiting: Rc::default() }
+        Wire { dice, waiting: Rc::default(), lie: Rc::default() }
     }
 
     /// Requests that have no answer yet.
@@ -78,8 +83,8 @@ impl Wire {
         let dial = async { TcpStream::connect((BROKER, PORT)).await.map_err(Lost::from) };
         let stream = in_time(DIAL_MS, dial).await?;
         let (reader, writer) = halves(stream, key, &self.dice);
-        let waiting = self.waiting.clone();
-        Ok(Connection { reader, writer, received: BytesMut::new(), asked: VecDeque::new(), waiting, next: 0 })
+        let (received, asked) = (BytesMut::new(), VecDeque::new());
+        Ok(Connection { reader, writer, received, asked, wire: self.clone(), next: 0 })
     }
 }
 
@@ -91,14 +96,14 @@ pub struct Connection {
     received: BytesMut,
     /// Not answered yet, oldest first.
     asked: VecDeque<Asked>,
-    /// By how many requests the run waits, these among them.
-    waiting: Rc<Cell<usize>>,
+    /// With the requests that the run waits for, these among them.
+    wire: Wire,
     next: i32,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.waiting.set(self.waiting.get() - self.asked.len());
+        self.wire.waiting.set(self.wire.waiting.get() - self.asked.len());
     }
 }
 
@@ -113,7 +118,7 @@ impl Connection {
         let frame = encode_request(version, correlation, Some("klamm-sim"), request);
         if answered {
             self.asked.push_back(Asked { correlation, key: request.key(), version });
-            self.waiting.set(self.waiting.get() + 1);
+            self.wire.waiting.set(self.wire.waiting.get() + 1);
         }
         in_time(SEND_MS, async { self.writer.write_all(&frame).await.map_err(Lost::from) }).await?;
         Ok(correlation)
@@ -149,9 +154,14 @@ impl Connection {
         let Some(Asked { correlation, key, version }) = self.asked.pop_front() else {
             return Err(Lost::Nonsense("an answer to no question".to_owned()));
         };
-        self.waiting.set(self.waiting.get() - 1);
+        self.wire.waiting.set(self.wire.waiting.get() - 1);
         match decode_response(key, version, frame) {
-            Ok((named, response)) if named == correlation => Ok((correlation, response)),
+            Ok((named, mut response)) if named == correlation => {
+                if let Some(lie) = self.wire.lie.get() {
+                    lie(&mut response);
+                }
+                Ok((correlation, response))
+            }
             Ok((named, _)) => Err(Lost::Nonsense(format!("{key:?} {correlation} is answered under the name {named}"))),
             Err(malformed) => Err(Lost::Nonsense(format!("an answer to {key:?} version {version}: {}", malformed.0))),
         }

@@ -37,9 +37,12 @@ mod tests {
     fn an_epoch_of_another_life_trips() {
         let log = LogId::METADATA;
         let mut epochs = Epochs::default();
-        let mut append = |epoch, life| epochs.appended(log, LeaderEpoch(epoch), life).is_ok();
-        assert!(append(1, 1) && append(1, 1) && append(3, 2));
-        assert!(!append(3, 4), "led twice");
-        assert!(!append(2, 4), "an epoch falls");
+        let mut append = |epoch, life| {
+            let appended = epochs.appended(log, LeaderEpoch(epoch), life);
+            appended.map_err(|violation| violation.property)
+        };
+        assert_eq!([append(1, 1), append(1, 1), append(3, 2)], [Ok(()); 3]);
+        assert_eq!(append(3, 4), Err("one-leader-per-epoch"), "led twice");
+        assert_eq!(append(2, 4), Err("one-leader-per-epoch"), "an epoch falls");
     }
 }

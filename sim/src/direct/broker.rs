@@ -55,7 +55,7 @@ pub(super) struct Broker {
     /// The fault by which the wall clock was set, and nobody has looked at it since.
     pub(super) clock_set: Option<u64>,
     /// Bytes on their way between shards: each is used once, or released, or lost with the life.
-    leases: BTreeMap<u64, Lent>,
+    pub(super) leases: BTreeMap<u64, Lent>,
     leased: u64,
     /// Sent so far, from one shard to another.
     messages: BTreeMap<(u16, u16), u64>,
@@ -437,7 +437,7 @@ impl Sim {
     fn reply(
         &mut self,
         conn: ConnectionId,
-        correlation: i32,
+        mut correlation: i32,
         mut response: Response,
         ranges: &[Range],
         max_bytes: u32,
@@ -471,6 +471,9 @@ impl Sim {
             }
         }
         self.net.answered(conn.0);
+        if self.lie.is_some_and(|lie| !lie(self.phase, &mut correlation, &mut response)) {
+            return;
+        }
         self.tell(conn.0, ToClient::Response { correlation, response });
     }
 

@@ -315,3 +315,21 @@ impl Sim {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::decisions::Book;
+    use crate::direct::params::{Dice, Params};
+
+    #[test]
+    fn a_broker_that_ends_without_a_reason_is_found() {
+        let mut sim = Sim::new(Params::of(&Dice::new(0, Rc::new(Book::Blank))), false);
+        let Err(Verdict::Unsafe(violation)) = sim.refuses() else { panic!("it is found") };
+        assert_eq!(violation.property, "only-what-was-harmed");
+        assert!(sim.declare(&Loss::Broker));
+        assert_eq!(sim.refuses(), Ok(false));
+    }
+}

@@ -20,6 +20,8 @@ mod faults;
 mod heap;
 mod hired;
 mod inspector;
+#[cfg(test)]
+mod lies;
 mod losses;
 mod net;
 mod params;
@@ -37,6 +39,7 @@ use std::rc::Rc;
 
 use klamm_core::effect::Input;
 use klamm_core::ids::LogId;
+use klamm_core::wire::Response;
 
 use crate::decisions::{Book, Fault};
 use crate::epochs::Epochs;
@@ -219,6 +222,10 @@ enum Phase {
     Losses,
 }
 
+/// What becomes of an answer on its way, where this world lies: which phase it is, the answer's correlation, the answer.
+/// Tells whether it is sent at all.
+type Lie = fn(Phase, &mut i32, &mut Response) -> bool;
+
 struct Sim {
     params: Params,
     heap: Heap<Event>,
@@ -244,6 +251,8 @@ struct Sim {
     digest: Digest,
     counters: BTreeMap<&'static str, u64>,
     tallies: Tallies,
+    /// A promise that this world breaks on purpose.
+    lie: Option<Lie>,
     trace: Option<Vec<String>>,
 }
 
@@ -261,7 +270,10 @@ pub fn by(seed: u64, trace: bool, book: Rc<Book>) -> Report {
 
 /// Runs a seed by a book, in a world that may break its promise.
 fn run_by(seed: u64, trace: bool, book: Rc<Book>, canary: Canary) -> Report {
-    let mut sim = Sim::new(Params { canary, ..Params::of(&Dice::new(seed, book)) }, trace);
+    conclude(Sim::new(Params { canary, ..Params::of(&Dice::new(seed, book)) }, trace), seed)
+}
+
+fn conclude(mut sim: Sim, seed: u64) -> Report {
     let watch = panics::watch();
     let verdict = catch_unwind(AssertUnwindSafe(|| sim.run())).unwrap_or_else(|_| {
         Verdict::Unsafe(Violation {
@@ -296,6 +308,7 @@ impl Sim {
             digest: Digest::default(),
             counters: BTreeMap::new(),
             tallies: Tallies::default(),
+            lie: None,
             trace: trace.then(Vec::new),
             params,
         };

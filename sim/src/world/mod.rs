@@ -382,8 +382,11 @@ fn employ(ledger: &Rc<Ledger>, work: impl Future<Output = ()> + 'static) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Lie;
     use crate::decisions::{Decisions, Fault, Kind, recorded, replayed};
     use crate::shrink::shrink;
+    use klamm_core::ids::LogId;
+    use klamm_core::wire::Response;
 
     #[test]
     fn what_was_decided_replays_to_the_same_run() {
@@ -412,6 +415,53 @@ mod tests {
         let nothing = Decisions { parameters: decisions.parameters, ..Decisions::default() };
         let (report, _, _) = replayed(&nothing, |book| by(0, false, book));
         assert!(matches!(report.verdict, Verdict::Inconclusive(_)), "nobody does anything: {report}");
+    }
+
+    /// What the first seed breaks in which a lie is found out: an answer that is changed on its way to a client.
+    fn found_out(lie: Lie) -> &'static str {
+        let reports = (0..40).map(|seed| {
+            let world = World::new(&Dice::blank(seed), seed, false, panics::watch());
+            world.ledger.wire.lie.set(Some(lie));
+            conclude(ManuallyDrop::new(world), false)
+        });
+        reports.filter_map(|report| report.property()).next().expect("the lie is found out")
+    }
+
+    #[test]
+    fn a_read_above_the_high_watermark_is_found() {
+        let lie = |response: &mut Response| {
+            if let Response::Fetch(fetch) = response {
+                fetch.responses.iter_mut().flat_map(|t| &mut t.partitions).for_each(|part| part.high_watermark = 0);
+            }
+        };
+        assert_eq!(found_out(lie), "committed-reads");
+    }
+
+    #[test]
+    fn a_session_that_is_refused_is_found() {
+        let lie = |response: &mut Response| {
+            if let Response::Fetch(fetch) = response
+                && fetch.session_id != 0
+            {
+                fetch.session_id += 1_000;
+            }
+        };
+        assert_eq!(found_out(lie), "session-kept");
+    }
+
+    #[test]
+    fn a_broker_that_ends_or_refuses_a_log_on_a_healthy_disk_is_found() {
+        let world = World::new(&Dice::blank(0), 0, false, panics::watch());
+        let property = || match world.violated() {
+            Some(Verdict::Unsafe(violation)) => Some(violation.property),
+            _ => None,
+        };
+        world.site.failed.replace(Some("it had enough".to_owned()));
+        assert_eq!(property(), None, "its disk may be ill");
+        world.ledger.phase.set(Phase::Drain);
+        assert_eq!(property(), Some("stays-up"));
+        world.site.refused.borrow_mut().push((LogId::METADATA, "it was ugly".to_owned()));
+        assert_eq!(property(), Some("nothing-refused"));
     }
 
     /// All is acknowledged afterwards: that says nothing of faults.

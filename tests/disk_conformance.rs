@@ -547,6 +547,82 @@ fn the_simulated_disk_tells_faults() {
     });
 }
 
+/// A write of which the file can hold only a part, `room` bytes in all: it is told, whether the kernel took that part or
+/// nothing, and no byte of it stands anywhere else than where it was to. Reads then end where the file does.
+async fn a_write_that_does_not_fit_is_told<D: Disk>(disk: &D, room: u64, kind: ErrorKind) {
+    let some = |from: u64, len: usize| -> Bytes { (from..).take(len).map(|i| (i ^ (i >> 8)) as u8).collect() };
+    for (n, (direct, sync)) in [(false, false), (false, true), (true, false), (true, true)].into_iter().enumerate() {
+        let path = format!("short-{n}");
+        let file = if direct { disk.open_direct(&path, true).await } else { disk.open(&path, true).await }.unwrap();
+        let cached = disk.open(&path, false).await.unwrap();
+        let begun = if direct { BLOCK } else { 1_000 };
+        let op = |at, data| Op::Write { file: file.clone(), at, data, sync };
+        disk.perform(op(0, vec![some(0, begun as usize)])).await.unwrap();
+        // In many pieces, of which one is cut.
+        let piece = if direct { BLOCK } else { 700 };
+        let pieces = (begun..2 * room).step_by(piece as usize).map(|at| some(at, piece as usize));
+        let error = disk.perform(op(begun, pieces.collect())).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{path}: {error}");
+        let length = disk.length(&cached).await.unwrap();
+        assert!((begun..=room).contains(&length), "{path} has {length} bytes");
+        assert_eq!(disk.read(&cached, 0, 4 * room as usize).await.unwrap(), some(0, length as usize), "{path}");
+        for len in [1, 2, 16 << 10, 1 << 20] {
+            assert_eq!(disk.read(&cached, length - 1, len).await.unwrap(), some(length - 1, 1), "{path}");
+            assert!(disk.read(&cached, length, len).await.unwrap().is_empty(), "{path}");
+        }
+        // What fits does.
+        disk.perform(op(0, vec![some(7, begun as usize)])).await.unwrap();
+        assert_eq!(disk.read(&cached, 0, begun as usize).await.unwrap(), some(7, begun as usize), "{path}");
+        remove(disk, &path).await.unwrap();
+    }
+}
+
+/// A process whose files may not be longer than this, and who is not killed for trying: there the kernel takes a part of
+/// a write, and says so.
+const LIMITED: &str = "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"";
+
+/// How long a file of this process may become; `None` when there is no limit.
+fn longest_file() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max file size")).unwrap();
+    line.split_whitespace().next().unwrap().parse().ok()
+}
+
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn writes_within_a_limit() {
+    let Some(room) = longest_file() else { return println!("skipped: files may be of any length") };
+    let directory = fresh_directory("limit");
+    let file = std::fs::File::create(directory.join("partial")).unwrap();
+    let taken = std::os::unix::fs::FileExt::write_at(&file, &vec![1; 2 * room as usize], 0).unwrap();
+    assert_eq!(taken as u64, room, "the kernel takes what fits");
+    let told = ErrorKind::FileTooLarge;
+    on_a_shard(async {
+        a_write_that_does_not_fit_is_told(&Blocking::open(directory.clone(), 2).unwrap(), room, told).await;
+    });
+    if ring_is_there() {
+        on_a_shard(async {
+            a_write_that_does_not_fit_is_told(&Uring::open(directory.clone(), 1).unwrap(), room, told).await;
+        });
+    }
+    std::fs::remove_dir_all(directory).unwrap();
+    println!("held to {room} bytes");
+}
+
+#[test]
+fn a_write_that_the_kernel_takes_in_part_is_told_by_each_driver() {
+    let own = std::env::current_exe().unwrap();
+    let only = ["--exact", "writes_within_a_limit", "--include-ignored", "--nocapture"];
+    let out = std::process::Command::new("sh").args(["-c", LIMITED]).arg(own).args(only).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && said.contains("held to "), "{said}");
+    on_a_shard(async {
+        let capacity = 32 << 10;
+        let small = Parameters { capacity: Some(capacity), ..Parameters::default() };
+        a_write_that_does_not_fit_is_told(&simulated_with(3, small), capacity, ErrorKind::StorageFull).await;
+    });
+}
+
 /// Who looks in the midst of work, and no task gets a turn meanwhile, sees that synced writes have ended, each once; and
 /// whoever waited for one is woken although another took its result.
 async fn what_has_ended_can_be_taken<D: Disk>(disk: &D, pause: impl AsyncFn()) {

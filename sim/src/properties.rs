@@ -8,6 +8,7 @@ pub const PROPERTIES: &[(&str, &str)] = &[
     ("answers-are-answers", "every answer decodes, and answers the question whose turn it is"),
     ("bad-batches-refused", "a batch with a wrong checksum is never acknowledged"),
     ("below-start-is-out-of-range", "nothing is served below what was told of a log's start"),
+    ("committed-is-stored", "after a stop in order the logs hold what was read over the wire, to the record"),
     ("committed-reads", "a fetch gives nothing above the high watermark that it names"),
     ("configs-stay", "an acknowledged config is described so from then on"),
     ("deleted-stays-deleted", "an id whose deletion was acknowledged is never seen again, and serves nothing"),
@@ -71,6 +72,7 @@ mod tests {
         ("answers-are-answers", "direct/lies.rs an_answer_to_another_question_is_found"),
         ("bad-batches-refused", "direct/lies.rs a_corrupt_batch_that_is_acknowledged_is_found"),
         ("below-start-is-out-of-range", "below-start-served"),
+        ("committed-is-stored", "world/recomputed.rs what_was_read_and_is_not_stored_is_found"),
         ("committed-reads", "world/mod.rs a_read_above_the_high_watermark_is_found"),
         ("configs-stay", "direct/lies.rs a_config_that_is_forgotten_is_found"),
         ("deleted-stays-deleted", "stale-name"),
@@ -123,6 +125,8 @@ mod tests {
         let read = |path: &Path| fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let table = read(&sim.join("../docs/planted-bugs.md"));
         for (property, by) in TRIPPED {
+            let told = |line: &str| line.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("`{property}`")));
+            assert!(table.lines().any(told), "no table of docs/planted-bugs.md says what {property} is");
             let quoted = format!("\"{property}\"");
             match by.split_once(' ') {
                 Some((file, test)) => {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::decisions::{DISK_FAULTS, Fault, File, Kind, Sizes};
+use crate::decisions::{DISK_FAULTS, Decisions, Fault, File, Kind, Sizes};
+use crate::direct::harm;
 use crate::properties::sentence;
 use crate::report::{Report, Verdict};
 
@@ -61,11 +62,7 @@ pub(super) fn print(report: &Report, file: &File, files: &(PathBuf, PathBuf), to
     let parameters: Vec<String> = decisions.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
     println!("  with     {}", cut(&parameters.join(", "), 200));
     let Sizes { faults, turns, fates } = decisions.sizes();
-    let mut named: Vec<String> = decisions.faults.iter().map(fault).collect();
-    for site in DISK_FAULTS {
-        let count = decisions.fates.get(*site).map_or(0, |of| of.len());
-        named.extend((count > 0).then(|| format!("{count} of {site}")));
-    }
+    let mut named = named(decisions);
     let more = named.len().saturating_sub(NAMED);
     named.truncate(NAMED);
     named.extend((more > 0).then(|| format!("{more} more")));
@@ -77,6 +74,21 @@ pub(super) fn print(report: &Report, file: &File, files: &(PathBuf, PathBuf), to
     println!("  replay   cargo run --release -p klamm-sim -- replay {}", files.0.display());
     println!("  trace    {}", files.1.display());
     println!("  digest   {:016x}, twice: {}", report.digest, if same { "identical" } else { "DIFFERENT" });
+}
+
+/// What goes wrong, those things with a time first.
+fn named(decisions: &Decisions) -> Vec<String> {
+    let mut named: Vec<String> = decisions.faults.iter().map(fault).collect();
+    for site in DISK_FAULTS {
+        let of = || decisions.fates.get(*site).into_iter().flatten();
+        if site.ends_with("harm") {
+            let harms = of().filter_map(|(_, drawn)| harm(site, *drawn));
+            named.extend(harms.map(|kind| format!("{}, once all was read back", kind.name())));
+        } else if of().next().is_some() {
+            named.push(format!("{} of {site}", of().count()));
+        }
+    }
+    named
 }
 
 fn fault(fault: &Fault) -> String {
@@ -114,5 +126,25 @@ fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn harm_is_named_and_errors_are_counted() {
+        let mut decisions = Decisions { faults: vec![Fault::new(5_000_000, 1, Kind::Stop)], ..Decisions::default() };
+        let mut fates = |site: &str, of: &[(u64, u64)]| {
+            decisions.fates.insert(site.to_owned(), of.iter().copied().collect());
+        };
+        fates("harm", &[(0, 1), (1, 9), (2, 5)]);
+        fates("last harm", &[(0, 3)]);
+        fates("sync error", &[(7, 1), (8, 1)]);
+        let after = |what: &str| format!("{what}, once all was read back");
+        let all =
+            ["told to stop at 0.005 s", "2 of sync error", &after("rot"), &after("lost folder"), &after("old copy")];
+        assert_eq!(named(&decisions), all);
     }
 }

@@ -21,6 +21,9 @@ use crate::report::{Verdict, Violation};
 /// Rounds of harm, at most, before the one that may be the end of all files.
 const ROUNDS: u64 = 3;
 
+/// Of these one comes in a round, by what was drawn for it, from 1 on; more is none.
+const KINDS: [Kind; 5] = [Kind::Rot, Kind::Rot, Kind::Unreadable, Kind::LostWrite, Kind::LostFolder];
+
 /// What a round of harm is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -32,7 +35,21 @@ enum Kind {
     OldCopy,
 }
 
+/// What was drawn for a round of harm comes to this fault, if to any.
+pub(crate) fn harm(site: &str, drawn: u64) -> Option<decisions::Kind> {
+    Kind::drawn(site, drawn).map(Kind::fault)
+}
+
 impl Kind {
+    fn drawn(site: &str, drawn: u64) -> Option<Kind> {
+        match (site, drawn) {
+            ("harm", 1..) => KINDS.get(drawn as usize - 1).copied(),
+            ("last harm", 1) => Some(Kind::Wipe),
+            ("last harm", 2 | 3) => Some(Kind::OldCopy),
+            _ => None,
+        }
+    }
+
     /// What it is counted as.
     fn fault(self) -> decisions::Kind {
         match self {
@@ -82,18 +99,16 @@ impl Sim {
     /// Some rounds of harm; the last may be the end of all files.
     pub(super) fn losses(&mut self) -> Result<(), Verdict> {
         self.phase = Phase::Losses;
-        let kinds = [Kind::Rot, Kind::Rot, Kind::Unreadable, Kind::LostWrite, Kind::LostFolder];
         for round in 0..ROUNDS {
-            let drawn = self.params.dice.more("harm", round, 2 * kinds.len() as u64);
-            if (1..=kinds.len()).contains(&(drawn as usize)) && !self.round(kinds[drawn as usize - 1], round)? {
+            let drawn = self.params.dice.more("harm", round, 2 * KINDS.len() as u64);
+            if let Some(kind) = Kind::drawn("harm", drawn)
+                && !self.round(kind, round)?
+            {
                 return Ok(());
             }
         }
-        match self.params.dice.more("last harm", 0, 5) {
-            1 => self.round(Kind::Wipe, ROUNDS).map(drop),
-            2 | 3 => self.round(Kind::OldCopy, ROUNDS).map(drop),
-            _ => Ok(()),
-        }
+        let last = Kind::drawn("last harm", self.params.dice.more("last harm", 0, 5));
+        last.map_or(Ok(()), |kind| self.round(kind, ROUNDS).map(drop))
     }
 
     /// One round; tells whether the broker serves after it.

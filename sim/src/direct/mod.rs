@@ -60,6 +60,7 @@ pub use disk::{Followed, follow};
 use heap::Heap;
 use hired::Hired;
 use losses::Copy;
+pub(crate) use losses::harm;
 use net::{NEWS, Net, ToBroker, ToClient};
 pub use params::Canary;
 use params::{Dice, LONGEST_KEPT_MS, MS, Params, SECOND};

@@ -2,7 +2,8 @@
 //!
 //! Excused is what the atlas named before the harm was done, and nothing else: at those offsets what was acknowledged or
 //! read need not be there any more, and something else may come to stand there. Properties: `not-cut-silently` (what was
-//! known to be durable is missing only where the broker says so), and beyond the excuse all of the history's own.
+//! known to be durable is missing only where the broker says so: a log that was damaged is none that a crash cut short,
+//! Alagappan et al., FAST 2018), and beyond the excuse all of the history's own.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -1,11 +1,13 @@
 //! What clients saw, and whether it can be true: every value is unique, each send ends ok, fail or maybe, and at the end
 //! the whole log is read back over the wire.
 //!
-//! Believes nothing that a broker reports but acknowledgements and reads. Properties: `acked-not-lost` (an acknowledged
-//! value stands at its acknowledged offset, as long as the log does not start behind it), `no-phantom` (nothing is read
-//! that was not sent there, nor what was refused), `idempotent` (a value stands in the log once), `in-order` (one
-//! producer's values stand in the order sent), `dense-offsets`, `stable-reads` (an offset, once read, never reads
-//! otherwise), `end-never-falls` (what was committed when a question was asked is committed when it is answered).
+//! Believes nothing that a broker reports but acknowledgements and reads. Properties, and where each is from:
+//! `acked-not-lost` (an acknowledged value stands at its acknowledged offset, as long as the log does not start behind it:
+//! Jepsen's `lost-write`; KIP-966), `no-phantom` (nothing is read that was not sent there, nor what was refused: Jepsen's
+//! G1a), `idempotent` (a value stands in the log once: KIP-98), `in-order` (one producer's values stand in the order sent:
+//! KIP-98), `dense-offsets` (the log is one sequence: Raft's log matching), `stable-reads` (an offset, once read, never
+//! reads otherwise: Raft's state machine safety, Jepsen's `inconsistent-offsets`), `end-never-falls` (what was committed
+//! when a question was asked is committed when it is answered: KIP-207).
 
 mod losses;
 mod producers;

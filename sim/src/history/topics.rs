@@ -2,7 +2,8 @@
 //!
 //! Properties: `topics-stay` (a topic whose creation was acknowledged is in every answer to a later question, with its
 //! id and its partitions, whichever shard answers, crashes or not, until somebody asks for its deletion),
-//! `deleted-stays-deleted` (an id whose deletion was acknowledged is in none), `partitions-never-fall`.
+//! `deleted-stays-deleted` (an id whose deletion was acknowledged is in none: KIP-516), `partitions-never-fall` (KIP-195).
+//! What is acknowledged is a committed record of the metadata log (KIP-500).
 
 use std::collections::BTreeMap;
 

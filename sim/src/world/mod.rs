@@ -20,6 +20,7 @@ mod loss;
 mod nemesis;
 mod parameters;
 mod plan;
+mod recomputed;
 mod remains;
 mod session;
 mod tape;
@@ -82,6 +83,7 @@ pub const SOMETIMES: &[&str] = &[
     "trims by retention",
     "trims of everything",
     "reads below a start",
+    "records compared with files",
     "configs altered",
     "batches too large",
     "partitions added",

@@ -5,8 +5,9 @@
 //! partition must take a record, and all that was ever acknowledged or read must read back over the wire.
 //!
 //! What goes wrong, what clients begin and what the disk does is drawn by key, through a book of decisions, and so can be
-//! replayed and shrunk. How long a message takes is turmoil's to draw, from its own generator, seeded by the seed: the
-//! same in a replay, but where something is left out, later messages take other times.
+//! replayed and shrunk. How long messages take is drawn by the millisecond in which they are sent, for both directions
+//! together: turmoil draws for each message, from one stream of its own, in which leaving out one moves all later ones; but
+//! it lets a link's latency be set from outside, and then draws nothing that counts.
 
 mod admin;
 mod audit;
@@ -127,6 +128,8 @@ struct World {
     sim: Sim<'static>,
     seed: u64,
     dice: Dice,
+    /// Draws how long messages take.
+    links: Dice,
     parameters: Rc<Parameters>,
     site: Rc<Site>,
     ledger: Rc<Ledger>,
@@ -188,8 +191,6 @@ impl World {
             .epoch(epoch)
             .tick_duration(Duration::from_millis(1))
             .simulation_duration(FOR_EVER)
-            .min_message_latency(Duration::ZERO)
-            .max_message_latency(Duration::from_millis(parameters.latency_ms))
             .tcp_capacity(TCP_CAPACITY)
             .build();
         let ledger = Ledger::new(Wire::new(dice.apart("clients' connections")));
@@ -207,8 +208,8 @@ impl World {
             }
         });
         let nemesis = Nemesis::new(dice.apart("nemesis"), parameters.clone(), site.clone(), ledger.clone());
-        let dice = dice.apart("losses");
-        World { sim, seed, dice, parameters, site, ledger, nemesis, watch, healed: None }
+        let (links, dice) = (dice.apart("links"), dice.apart("losses"));
+        World { sim, seed, dice, links, parameters, site, ledger, nemesis, watch, healed: None }
     }
 
     fn now(&self) -> u64 {
@@ -267,6 +268,7 @@ impl World {
                 let now = self.now();
                 self.nemesis.act(&mut self.sim, now);
             }
+            self.delay_messages();
             let stepped = self.sim.step();
             if let Some(verdict) = self.panicked().or_else(|| self.violated()) {
                 return Err(verdict);
@@ -276,6 +278,14 @@ impl World {
             }
         }
         Ok(false)
+    }
+
+    /// What is sent in this millisecond takes so long: mostly little, seldom as long as it may.
+    fn delay_messages(&self) {
+        let (tick, most) = (self.now() / MS, self.parameters.latency_ms);
+        let shrunk = self.links.bits("shorter", tick).trailing_zeros();
+        let ms = self.links.below("latency", tick, most + 1).checked_shr(shrunk).unwrap_or_default();
+        self.sim.set_link_latency(BROKER, CLIENTS, Duration::from_millis(ms));
     }
 
     fn violated(&self) -> Option<Verdict> {

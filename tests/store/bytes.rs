@@ -272,6 +272,42 @@ fn a_lease_that_meets_a_truncation_has_the_old_bytes_or_none() {
     assert!((10..190).contains(&empty), "{empty} of 200 met it");
 }
 
+/// A trim that took nothing of what was being looked up, or took segments below, once made that lease an empty one: a
+/// consumer was told where the log ends, and given nothing.
+#[test]
+fn a_lease_that_meets_a_trim_below_it_has_its_bytes() {
+    for (seed, to) in (0..200).zip([1, 3, 8].into_iter().cycle()) {
+        let read_ns = 0..=2_000_000;
+        let disk = device(SimDisk::new(seed, Parameters { read_ns, ..Parameters::default() }));
+        let mut model = model();
+        simulated(&disk, async |store| {
+            store.logs.change(model.open());
+            for _ in 0..8 {
+                store.append(&mut model, 2, 900, false, 2000).await;
+            }
+            let asked = store.logs.lease(model.log, Offset(8), Offset(16), u32::MAX);
+            let asked = tokio::task::spawn_local(asked);
+            let gone = tokio::task::spawn_local(store.logs.lease(model.log, Offset(0), Offset(16), u32::MAX));
+            for _ in 0..seed {
+                yield_now().await;
+            }
+            let (old, all) = {
+                let now = model.now();
+                (now.read(Offset(8), Offset(16), u32::MAX).0, now.read(Offset(0), Offset(16), u32::MAX).0)
+            };
+            store.logs.change(model.trim(Offset(to)));
+            let lease = asked.await.unwrap().unwrap();
+            assert!(store.bytes(&lease).await == old, "seed {seed}: trimmed to {to}, and asked for what is from 8 on");
+            let lease = gone.await.unwrap().unwrap();
+            assert!(
+                all.starts_with(&store.bytes(&lease).await),
+                "seed {seed}: what is trimmed comes from its beginning"
+            );
+            store.settle(&mut model).await;
+        });
+    }
+}
+
 #[test]
 fn a_segment_that_recovery_joined_stands_alone() {
     let disk = device(SimDisk::new(3, Parameters { sync_ns: 900_000_000..=900_000_000, ..Parameters::default() }));

@@ -271,7 +271,6 @@ impl<D: Disk> Logs<D> {
             let mut gone: Vec<_> = it.segments.drain(..needless).collect();
             gone.iter_mut().for_each(|s| self.let_go(s));
             it.trimmed = it.trimmed.wrapping_add(gone.len() as u64);
-            it.generation += 1;
             (it.folder.clone(), gone)
         };
         if gone.is_empty() {

@@ -1,8 +1,8 @@
 //! Offsets to bytes: whole batches, out of the files and the tail, that stay right whatever happens to the log.
 //!
 //! A lease is open files and positions, or bytes. It needs no revocation: trimmed and removed files keep their bytes
-//! while they are open, and a file is never cut in place below what was lent ([`super::segment`]). A truncation, trim or
-//! removal that begins while a lease is still being looked up makes it an empty one.
+//! while they are open, and a file is never cut in place below what was lent ([`super::segment`]). A truncation or removal
+//! that begins while a lease is still being looked up makes it an empty one; so does a trim, of what it takes away.
 
 use super::at;
 use super::index::Index;
@@ -131,8 +131,8 @@ impl<D: Disk> Logs<D> {
         async move {
             match begun? {
                 Ok(lease) => Ok(lease),
-                Err((log, generation, upto)) => {
-                    let lease = logs.look(&log, generation, from, upto, max_bytes).await?;
+                Err((log, then, upto)) => {
+                    let lease = logs.look(&log, then, from, upto, max_bytes).await?;
                     log.borrow().is_alive().map(|()| lease)
                 }
             }
@@ -147,7 +147,7 @@ impl<D: Disk> Logs<D> {
         from: Offset,
         upto: Offset,
         max_bytes: u32,
-    ) -> io::Result<Result<Lease<D::File>, (LogRef<D::File>, u64, Offset)>> {
+    ) -> io::Result<Result<Lease<D::File>, (LogRef<D::File>, (u64, u64), Offset)>> {
         let Some(found) = self.log(id) else {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("{id}: no such log here")));
         };
@@ -158,15 +158,15 @@ impl<D: Disk> Logs<D> {
         if from >= upto || loan.lend_tail(&log, from, upto) {
             return Ok(Ok(loan.lease));
         }
-        let generation = log.generation;
+        let then = (log.generation, log.trimmed);
         drop(log);
-        Ok(Err((found, generation, upto)))
+        Ok(Err((found, then, upto)))
     }
 
     async fn look(
         &self,
         log: &LogRef<D::File>,
-        generation: u64,
+        (generation, trimmed): (u64, u64),
         from: Offset,
         upto: Offset,
         max_bytes: u32,
@@ -177,13 +177,15 @@ impl<D: Disk> Logs<D> {
         if log.generation != generation {
             return Ok(Loan::new(0).lease);
         }
-        // What stands before a place that cannot be read can be had all the same.
-        if loan.is_empty() {
+        // What stands before a place that cannot be read can be had all the same. A file that a trim takes may be gone.
+        if loan.is_empty() && log.trimmed == trimmed {
             result?;
         }
         for (base, end) in &loan.lent {
-            let segment = log.segment_mut(*base).expect("segments go only with a new generation");
-            segment.sent_upto = segment.sent_upto.max(*end);
+            // One that was trimmed is not cut any more.
+            if let Some(segment) = log.segment_mut(*base) {
+                segment.sent_upto = segment.sent_upto.max(*end);
+            }
         }
         Ok(loan.lease)
     }
@@ -238,7 +240,7 @@ impl<D: Disk> Logs<D> {
     ) -> io::Result<Option<Span>> {
         let (floor, bytes, next, path) = {
             let log = log.borrow();
-            // Gone under a new generation, perhaps: then this lease will be an empty one.
+            // Trimmed, perhaps, or gone with the log: then that gives nothing.
             let Some((segment, next)) = log.holding(base).filter(|(s, _)| s.base == base) else { return Ok(None) };
             let here = |ended: &Ended| (ended.base, ended.next, ended.generation) == (base, from, log.generation);
             let floor = match log.ended.filter(here) {

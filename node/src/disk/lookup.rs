@@ -33,7 +33,7 @@ impl<D: Disk> Logs<D> {
                 if this.generation(log) == generation {
                     return found.unwrap_or_else(|error| Lookup::Failed(error.to_string()));
                 }
-                // A lease of another generation gave nothing: that says nothing of what the log holds.
+                // A lease that met a cut or a trim gave too little: that says nothing of what the log holds.
             }
             Lookup::Failed("trimmed again and again while it was looked through".to_owned())
         }
@@ -49,8 +49,9 @@ impl<D: Disk> Logs<D> {
         }
     }
 
-    fn generation(&self, log: LogId) -> Option<u64> {
-        self.log(log).map(|log| log.borrow().generation)
+    /// Another one after each cut, and each trim that took something away.
+    fn generation(&self, log: LogId) -> Option<(u64, u64)> {
+        self.log(log).map(|log| (log.borrow().generation, log.borrow().trimmed))
     }
 
     /// The bytes of a lease.

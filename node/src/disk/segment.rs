@@ -197,7 +197,7 @@ pub(super) struct Log<F> {
     pub(super) dead: Option<String>,
     /// Where the last lease from files ended: a reader in sequence begins there.
     pub(super) ended: Option<Ended>,
-    /// Counts truncations, trims and the removal: a lease that meets another one than it began with gives nothing.
+    /// Counts truncations and the removal: a lease that meets another one than it began with gives nothing.
     pub(super) generation: u64,
 }
 

@@ -165,6 +165,7 @@ async fn conforms<D: Disk>(disk: &D) {
     bytes_come_back(disk).await;
     many_slices_and_a_large_write(disk).await;
     reads_stop_at_the_end(disk).await;
+    room_is_told(disk).await;
     lengths_change(disk).await;
     names_change(disk).await;
     removed_files_stay_open(disk).await;
@@ -279,6 +280,11 @@ async fn whole_blocks_go_past_the_page_cache<D: Disk>(disk: &D) {
     assert_eq!(disk.perform(missing).await.unwrap_err().kind(), ErrorKind::NotFound);
     disk.write_back(&cached, 0, 17 * BLOCK);
     assert_eq!(disk.read(&cached, 0, 9).await.unwrap(), some.slice(..9));
+}
+
+async fn room_is_told<D: Disk>(disk: &D) {
+    let (total, usable) = disk.room().await.unwrap();
+    assert!(total > 0 && usable <= total, "{usable} of {total} bytes");
 }
 
 async fn lengths_change<D: Disk>(disk: &D) {
@@ -779,6 +785,7 @@ fn seen<F>(result: &io::Result<Outcome<F>>) -> Seen {
         Ok(Outcome::Bytes(bytes)) => Seen::Bytes(bytes.to_vec()),
         Ok(Outcome::Length(len)) => Seen::Length(*len),
         Ok(Outcome::Names(names)) => Seen::Names(names.clone()),
+        Ok(Outcome::Room { .. }) => unreachable!("no step asks for it"),
         Err(error) => Seen::Error(error.kind()),
     }
 }

@@ -83,6 +83,10 @@ impl Disk {
                 let bytes: Vec<u8> = batches.iter().filter(wanted).flat_map(|b| b.to_vec()).collect();
                 Some(Input::Read { ticket: *ticket, found: klamm_core::effect::Lookup::Batches(bytes.into()) })
             }
+            Effect::Read { ticket, query: klamm_core::effect::Query::Room, .. } => {
+                let room = klamm_core::effect::Room { total: 1000, usable: 400 };
+                Some(Input::Read { ticket: *ticket, found: klamm_core::effect::Lookup::Room(room) })
+            }
             Effect::Remove { log, seq } | Effect::SetAside { log, seq } => {
                 self.logs.retain(|l| l.0 != *log);
                 Some(Input::Done { log: *log, seq: *seq })
@@ -400,8 +404,9 @@ fn delete_records() {
     s.ms += 100;
     s.tell(0, Input::Tick);
     s.settle();
-    s.says("Sizes, producers and epochs of what is left.");
+    s.says("Sizes, the room on the device, producers and epochs of what is left.");
     s.request(0, DescribeLogDirsRequest::default());
+    s.settle();
     let known = DescribeProducersTopic { name: "orders".into(), partition_indexes: vec![0, 1, 9] };
     s.request(0, DescribeProducersRequest { topics: vec![known] });
     let asked = |leader_epoch| OffsetForLeaderPartition { leader_epoch, ..OffsetForLeaderPartition::default() };

@@ -370,6 +370,8 @@ pub enum Call {
         /// Which.
         parts: Few<DescribePart>,
     },
+    /// What room there is where the receiver's logs lie.
+    Room,
     /// For the controller (shard 0 relays): the request of a client, or an auto-creation.
     Admin(AdminRequest),
     /// For the metadata quorum's leader (shard 0 relays).
@@ -417,6 +419,8 @@ pub enum Answer {
     EpochEnds(Vec<Result<(LeaderEpoch, Offset), i16>>),
     /// To `Describe`: one description a part, in order, or an error code.
     Describe(Vec<Result<Description, i16>>),
+    /// To `Room`; `None` where the disk did not say.
+    Room(Option<Room>),
     /// To `Admin` and `DescribeQuorum`.
     Admin(Response),
     /// To `AllocateProducerIds`: first id and count, or an error code.
@@ -569,6 +573,17 @@ pub enum Query {
         /// Exclusive.
         upto: Offset,
     },
+    /// What room there is where the log lies.
+    Room,
+}
+
+/// What a device holds in all and could still take, bytes (KIP-827).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// All that it holds.
+    pub total: u64,
+    /// What is free, and this process may use.
+    pub usable: u64,
 }
 
 /// The disk's answer.
@@ -578,6 +593,8 @@ pub enum Lookup {
     Batches(Bytes),
     /// A record: its offset, timestamp and leader epoch; `None` when there is none.
     Record(Option<(Offset, Timestamp, LeaderEpoch)>),
+    /// To [`Query::Room`].
+    Room(Room),
     /// The log could not be read.
     Failed(String),
 }

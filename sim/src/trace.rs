@@ -114,6 +114,7 @@ fn query(query: &Query) -> String {
         Query::Batches { from, upto, .. } => format!("batches {from}..{upto}"),
         Query::Timestamp { at, upto } => format!("timestamp>={at} below {upto}"),
         Query::MaxTimestamp { upto } => format!("max-timestamp below {upto}"),
+        Query::Room => "room".into(),
     }
 }
 
@@ -128,6 +129,7 @@ fn lookup(found: &Lookup) -> String {
             format!("record offset={offset} timestamp={at} epoch={epoch}")
         }
         Lookup::Record(None) => "no record".into(),
+        Lookup::Room(room) => format!("room {} of {}", room.usable, room.total),
         Lookup::Failed(reason) => format!("failed: {reason}"),
     }
 }
@@ -403,7 +405,8 @@ fn response(response: &Response) -> String {
             let parts = topics.flat_map(|t| t.partitions.iter().map(move |p| (&t.name, p)));
             let parts: Vec<String> =
                 parts.map(|(name, p)| format!("{name}-{} {} bytes", p.partition_index, p.partition_size)).collect();
-            format!("log-dirs{}", list(&parts, Clone::clone))
+            let room = r.results.first().map_or((-1, -1), |dir| (dir.usable_bytes, dir.total_bytes));
+            format!("log-dirs room={} of {}{}", room.0, room.1, list(&parts, Clone::clone))
         }
         Response::DescribeProducers(r) => {
             let parts = r.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (&t.name, p)));
@@ -439,6 +442,7 @@ fn call(call: &Call) -> String {
         Call::EpochEnds { parts } => format!("epoch-ends{}", list(parts, |p| format!("{} epoch={}", p.log, p.epoch))),
         Call::Describe { parts } => format!("describe{}", list(parts, |p| p.log.to_string())),
         Call::Admin(request) => admin(request),
+        Call::Room => "room".into(),
         Call::DescribeQuorum(_) => "describe-quorum".into(),
         Call::AllocateProducerIds => "allocate-producer-ids".into(),
         Call::Placed { logs } => format!("placed{}", list(logs, ToString::to_string)),
@@ -475,6 +479,7 @@ fn answer(answer: &Answer) -> String {
             };
             format!("described{}", list(results, bytes))
         }
+        Answer::Room(room) => format!("room {}", room.map_or(-1, |room| i128::from(room.usable))),
         Answer::Admin(r) => response(r),
         Answer::ProducerIds(Ok((first, count))) => format!("producer-ids {first}+{count}"),
         Answer::ProducerIds(Err(code)) => format!("producer-ids {}", error(*code)),

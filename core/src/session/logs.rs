@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::gather::{Place, find};
-use crate::effect::{Answer, DeletePart, DescribePart, Description, EpochPart};
+use crate::effect::{Answer, DeletePart, DescribePart, Description, EpochPart, Room};
 use crate::ids::{BrokerId, LeaderEpoch, LogId, Offset};
 use crate::metadata::Image;
 use crate::wire::{
@@ -168,6 +168,13 @@ impl LogsAnswer {
                     let answer = &mut response.results[0].topics[at.topic].partitions[at.partition];
                     let bytes = result.map_or(0, |described| described.bytes);
                     answer.partition_size = i64::try_from(bytes).unwrap_or(i64::MAX);
+                }
+            }
+            (LogsAnswer::LogDirs(response), Answer::Room(room)) => {
+                let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+                if let Some(Room { total, usable }) = room {
+                    let dir = &mut response.results[0];
+                    (dir.total_bytes, dir.usable_bytes) = (bytes(total), bytes(usable));
                 }
             }
             (LogsAnswer::Producers(response), Answer::Describe(results)) => {

@@ -198,7 +198,7 @@ impl Shard {
         control.loading = None;
         let loaded = match found {
             Lookup::Batches(bytes) => load(control, &bytes, self.config.crc),
-            Lookup::Record(_) => Err(Malformed("the answer to another question")),
+            Lookup::Record(_) | Lookup::Room(_) => Err(Malformed("the answer to another question")),
             Lookup::Failed(reason) => return self.metadata_failed(reason, step),
         };
         match loaded {

@@ -8,7 +8,7 @@ use super::{Origin, Shard, Step};
 use crate::effect::{Answer, Call, DeletePart, DescribePart, Effect, EpochPart, FetchPart, Few, ListPart, ProducePart};
 use crate::ids::{ConnectionId, Correlation, LogId, ShardIndex};
 use crate::session::gather::{self, Gather, Kind, Place, Question};
-use crate::session::logs::{self, LogsAnswer};
+use crate::session::logs;
 use crate::session::{Ending, Slot, cluster, configs, metadata};
 use crate::table::Key;
 use crate::wire::{
@@ -163,8 +163,10 @@ impl Shard {
         request: &DescribeLogDirsRequest,
         step: &mut Step<'_>,
     ) {
-        let described = logs::log_dirs(&self.image, self.config.broker, &self.config.log_dir, request);
-        self.describe_request(conn, slot, described, step);
+        let (parts, answer) = logs::log_dirs(&self.image, self.config.broker, &self.config.log_dir, request);
+        let mut calls = describe_calls(parts, self.config.shards);
+        calls.push((self.config.shard, Few::new(), Call::Room));
+        self.gather(conn, slot, Kind::Logs(answer), calls, step);
     }
 
     fn producers_request(
@@ -174,20 +176,9 @@ impl Shard {
         request: DescribeProducersRequest,
         step: &mut Step<'_>,
     ) {
-        let described = logs::producers(&self.image, request);
-        self.describe_request(conn, slot, described, step);
-    }
-
-    fn describe_request(
-        &mut self,
-        conn: ConnectionId,
-        slot: Slot,
-        (parts, answer): (Vec<(Place, DescribePart)>, LogsAnswer),
-        step: &mut Step<'_>,
-    ) {
-        let calls = by_owner(parts, self.config.shards, |part: &DescribePart| part.log);
-        let calls = calls.map(|(to, places, parts)| (to, places, Call::Describe { parts }));
-        self.gather(conn, slot, Kind::Logs(answer), calls.collect(), step);
+        let (parts, answer) = logs::producers(&self.image, request);
+        let calls = describe_calls(parts, self.config.shards);
+        self.gather(conn, slot, Kind::Logs(answer), calls, step);
     }
 
     /// Asks all that a request needs. All questions are open before the first is answered.
@@ -394,6 +385,12 @@ fn by_owner<T>(
         }
     }
     owners.into_iter()
+}
+
+/// Asks the owners of logs what they know of them.
+fn describe_calls(parts: Vec<(Place, DescribePart)>, shards: u16) -> Few<(ShardIndex, Few<Place>, Call)> {
+    let calls = by_owner(parts, shards, |part: &DescribePart| part.log);
+    calls.map(|(to, places, parts)| (to, places, Call::Describe { parts })).collect()
 }
 
 /// The name of a request's question.

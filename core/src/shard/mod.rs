@@ -395,6 +395,7 @@ impl Shard {
             Call::DeleteRecords { timeout_ms, parts } => self.delete_records(origin, timeout_ms, parts, step),
             Call::EpochEnds { parts } => self.epoch_ends(origin, &parts, step),
             Call::Describe { parts } => self.describe(origin, &parts, step),
+            Call::Room => self.room(origin, step),
             Call::DescribeQuorum(request) => self.describe_quorum(origin, &request, step),
             Call::Placed { logs } => self.assign(logs, step),
             Call::Admin(request) => self.ask_controller(origin, crate::controller::Command::Admin(request), step),

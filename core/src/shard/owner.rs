@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use super::waits::{FetchWait, ListWait, ProduceWait, Wait};
+use super::waits::{FetchWait, ListWait, ProduceWait, RoomWait, Wait};
 use super::{Origin, Shard, Step};
 use crate::effect::{
     Answer, Effect, FetchPart, FetchResult, Few, ListPart, ListResult, Lookup, ProducePart, ProduceResult, Query,
@@ -183,20 +183,36 @@ impl Shard {
             return self.metadata_loaded(found, step);
         }
         let id = self.waits.of_ticket(ticket).expect("a look-up is asked for by a wait");
-        let Some(Wait::List(wait)) = self.waits.get_mut(id) else { return };
-        let index = wait.open.remove(&ticket).expect("a wait knows its tickets");
-        wait.results[index] = match found {
-            Lookup::Record(Some((offset, timestamp, leader_epoch))) => {
-                ListResult { error: error::NONE, timestamp, offset, leader_epoch }
+        match self.waits.get_mut(id) {
+            Some(Wait::List(wait)) => {
+                let index = wait.open.remove(&ticket).expect("a wait knows its tickets");
+                wait.results[index] = match found {
+                    Lookup::Record(Some((offset, timestamp, leader_epoch))) => {
+                        ListResult { error: error::NONE, timestamp, offset, leader_epoch }
+                    }
+                    Lookup::Record(None) => unlisted(error::NONE),
+                    Lookup::Batches(_) | Lookup::Room(_) | Lookup::Failed(_) => unlisted(error::KAFKA_STORAGE_ERROR),
+                };
+                if !wait.open.is_empty() {
+                    return;
+                }
             }
-            Lookup::Record(None) => unlisted(error::NONE),
-            Lookup::Batches(_) | Lookup::Failed(_) => unlisted(error::KAFKA_STORAGE_ERROR),
-        };
-        if wait.open.is_empty()
-            && let Some(Wait::List(wait)) = self.waits.end(id)
-        {
-            self.answer(wait.origin, Answer::ListOffsets(wait.results), step);
+            Some(Wait::Room(_)) => {}
+            _ => return,
         }
+        let room = if let Lookup::Room(room) = found { Some(room) } else { None };
+        match self.waits.end(id) {
+            Some(Wait::List(wait)) => self.answer(wait.origin, Answer::ListOffsets(wait.results), step),
+            Some(Wait::Room(wait)) => self.answer(wait.origin, Answer::Room(room), step),
+            _ => {}
+        }
+    }
+
+    /// Asks the disk what room there is.
+    pub(super) fn room(&mut self, origin: Origin, step: &mut Step<'_>) {
+        let ticket = self.fresh_ticket();
+        step.out.push(Effect::Read { ticket, log: LogId::METADATA, query: Query::Room });
+        self.waits.park(Wait::Room(RoomWait { origin, ticket }), None);
     }
 
     pub(super) fn wake_all(&mut self, mut waits: Vec<WaitId>, step: &mut Step<'_>) {
@@ -230,7 +246,7 @@ impl Shard {
             }
             Some(Wait::Delete(_)) => self.wake_delete(id, step),
             Some(Wait::Fetch(_)) => self.wake_fetch(id, step),
-            Some(Wait::List(_)) | None => {}
+            Some(Wait::List(_) | Wait::Room(_)) | None => {}
         }
     }
 
@@ -271,7 +287,7 @@ impl Shard {
             }
             Some(Wait::Delete(_)) => self.expire_delete(id, step),
             Some(Wait::Fetch(_)) => self.end_fetch(id, step),
-            Some(Wait::List(_)) | None => {}
+            Some(Wait::List(_) | Wait::Room(_)) | None => {}
         }
     }
 }

@@ -49,12 +49,20 @@ pub(super) struct DeleteWait {
     pub(super) open: Vec<(usize, LogId, Offset)>,
 }
 
+/// Somebody who asks for the device's room, while the disk is asked.
+#[derive(Debug)]
+pub(super) struct RoomWait {
+    pub(super) origin: Origin,
+    pub(super) ticket: Ticket,
+}
+
 #[derive(Debug)]
 pub(super) enum Wait {
     Produce(ProduceWait),
     Delete(DeleteWait),
     Fetch(FetchWait),
     List(ListWait),
+    Room(RoomWait),
 }
 
 /// The table.
@@ -90,6 +98,9 @@ impl Waits {
                 self.fetches.insert(fetch.origin, id);
             }
             Wait::List(list) => self.by_ticket.extend(list.open.keys().map(|t| (*t, id))),
+            Wait::Room(room) => {
+                self.by_ticket.insert(room.ticket, id);
+            }
         }
         if let Some(deadline) = deadline {
             let timer = self.timers.entry(deadline).or_default();
@@ -124,6 +135,9 @@ impl Waits {
                 for ticket in list.open.keys() {
                     self.by_ticket.remove(ticket);
                 }
+            }
+            Wait::Room(room) => {
+                self.by_ticket.remove(&room.ticket);
             }
         }
         Some(wait)

@@ -84,7 +84,9 @@ impl Disk for Blocking {
             Op::Write { .. } | Op::Open { .. } | Op::SetLength { .. } | Op::Rename { .. } | Op::Remove { .. } => {
                 &self.storage
             }
-            Op::MakeDir { .. } | Op::RemoveDir { .. } | Op::List { .. } | Op::SyncDir { .. } => &self.storage,
+            Op::MakeDir { .. } | Op::RemoveDir { .. } | Op::List { .. } | Op::SyncDir { .. } | Op::Room => {
+                &self.storage
+            }
         };
         let root = self.root.clone();
         pool.run(move || files::perform(&root, op))

@@ -57,6 +57,7 @@ pub(super) fn perform(root: &Path, op: Op<File>) -> io::Result<Outcome<File>> {
         }
         Op::Length { file } => return length(&file).map(Outcome::Length),
         Op::List { path } => return list(&root.join(path)).map(Outcome::Names),
+        Op::Room => return room(root),
         Op::Write { file, at, data, sync } => {
             write(&file, at, &data)?;
             if sync {
@@ -75,6 +76,13 @@ pub(super) fn perform(root: &Path, op: Op<File>) -> io::Result<Outcome<File>> {
         }
     }
     Ok(Outcome::Nothing)
+}
+
+/// What the file system of a directory holds, and what of it is free for those who are not root (`statvfs`).
+fn room(root: &Path) -> io::Result<Outcome<File>> {
+    let of = rustix::fs::statvfs(root)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(of.f_frsize);
+    Ok(Outcome::Room { total: bytes(of.f_blocks), usable: bytes(of.f_bavail) })
 }
 
 /// Opens a file; one that cannot be had past the page cache is had through it.

@@ -8,7 +8,7 @@ use super::logs::{Logs, Piece};
 use super::segment::LogRef;
 use crate::host::Disk;
 use bytes::{Bytes, BytesMut};
-use klamm_core::effect::{Lookup, Query};
+use klamm_core::effect::{Lookup, Query, Room};
 use klamm_core::ids::{LeaderEpoch, LogId, Offset, Timestamp};
 use klamm_core::record::{Batch, Codec, Corrupt, Flaw, Record, batches, records, stamps};
 use std::future::Future;
@@ -46,6 +46,7 @@ impl<D: Disk> Logs<D> {
             }
             Query::Timestamp { at, upto } => self.first_since(log, at, upto).await.map(Lookup::Record),
             Query::MaxTimestamp { upto } => self.newest(log, upto).await.map(Lookup::Record),
+            Query::Room => self.disk().room().await.map(|(total, usable)| Lookup::Room(Room { total, usable })),
         }
     }
 

@@ -140,7 +140,8 @@ impl Disk for Uring {
             | Op::MakeDir { .. }
             | Op::RemoveDir { .. }
             | Op::List { .. }
-            | Op::SyncDir { .. } => {
+            | Op::SyncDir { .. }
+            | Op::Room => {
                 let root = self.0.root.clone();
                 self.0.storage.run(move || files::perform(&root, op))
             }

@@ -105,6 +105,8 @@ pub enum Op<F> {
         /// The directory.
         path: String,
     },
+    /// What room there is where the data directory lies. Gives [`Outcome::Room`].
+    Room,
 }
 
 impl<F> Op<F> {
@@ -119,6 +121,7 @@ impl<F> Op<F> {
             Op::Rename { from, to } => legal(from, false).and_then(|()| legal(to, false)),
             Op::MakeDir { path } | Op::List { path } | Op::SyncDir { path } => legal(path, true),
             Op::Write { .. } | Op::Read { .. } | Op::Sync { .. } | Op::Length { .. } | Op::SetLength { .. } => Ok(()),
+            Op::Room => Ok(()),
         }
     }
 }
@@ -162,6 +165,13 @@ pub enum Outcome<F> {
     Length(u64),
     /// Sorted names.
     Names(Vec<String>),
+    /// What the device holds and could take.
+    Room {
+        /// Bytes in all.
+        total: u64,
+        /// Bytes that are free, and that this process may use.
+        usable: u64,
+    },
     /// That it is done.
     Nothing,
 }
@@ -280,6 +290,17 @@ pub trait Disk: Clone + 'static {
         async {
             match done.await? {
                 Outcome::Names(names) => Ok(names),
+                other => Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// [`Op::Room`]: bytes in all, and usable ones.
+    fn room(&self) -> impl Future<Output = io::Result<(u64, u64)>> {
+        let done = self.submit(Op::Room);
+        async {
+            match done.await? {
+                Outcome::Room { total, usable } => Ok((total, usable)),
                 other => Err(unexpected(&other)),
             }
         }

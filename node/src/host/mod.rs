@@ -482,6 +482,7 @@ fn ranges_of(answer: &mut Answer) -> impl Iterator<Item = &mut Range> {
         | Answer::DeleteRecords(_)
         | Answer::EpochEnds(_)
         | Answer::Describe(_)
+        | Answer::Room(_)
         | Answer::Admin(_)
         | Answer::ProducerIds(_) => &mut [],
     };

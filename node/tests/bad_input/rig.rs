@@ -132,7 +132,8 @@ impl Disk for Failing {
             | Op::MakeDir { .. }
             | Op::RemoveDir { .. }
             | Op::List { .. }
-            | Op::SyncDir { .. } => None,
+            | Op::SyncDir { .. }
+            | Op::Room => None,
         };
         if let Some(file) = sync
             && self.fails.syncs.load(Ordering::SeqCst)

@@ -114,6 +114,7 @@ impl Digest {
             Call::EpochEnds { parts } => self.feed(&[49, parts.len() as u64]),
             Call::Describe { parts } => self.feed(&[50, parts.len() as u64]),
             Call::Admin(request) => self.feed(&[45, asked(request)]),
+            Call::Room => self.feed(&[60]),
             Call::DescribeQuorum(_) => self.feed(&[48]),
             Call::AllocateProducerIds => self.feed(&[46]),
             Call::Placed { logs } => {
@@ -148,6 +149,7 @@ impl Digest {
             }
             Answer::EpochEnds(results) => self.feed(&[58, results.len() as u64]),
             Answer::Describe(results) => self.feed(&[59, results.len() as u64]),
+            Answer::Room(room) => self.feed(&[61, room.map_or(0, |room| room.usable)]),
             Answer::Admin(response) => self.feed(&[55, outcome(response)]),
             Answer::ProducerIds(block) => self.feed(&[56, block.map_or(u64::MAX, |(first, _)| first as u64)]),
         }

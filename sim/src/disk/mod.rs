@@ -487,7 +487,7 @@ impl SimDisk {
             Op::Read { .. } => time("read time", read_ns),
             Op::Length { .. } => 0,
             Op::Open { .. } | Op::SetLength { .. } | Op::Rename { .. } | Op::Remove { .. } => time("time", other_ns),
-            Op::MakeDir { .. } | Op::RemoveDir { .. } | Op::List { .. } => time("time", other_ns),
+            Op::MakeDir { .. } | Op::RemoveDir { .. } | Op::List { .. } | Op::Room => time("time", other_ns),
         };
         flight.stalls = stall > 0;
         self.counts.stalls.drawn += u64::from(flight.stalls);
@@ -506,6 +506,10 @@ impl SimDisk {
             }
             Op::Length { file } => return Ok(Outcome::Length(self.file(file).content.len() as u64)),
             Op::List { path } => return Ok(Outcome::Names(self.tree.names(path)?)),
+            Op::Room => {
+                let total = self.parameters.capacity.unwrap_or(u64::MAX);
+                return Ok(Outcome::Room { total, usable: self.free() });
+            }
             Op::Write { file, at, data, sync } => {
                 let written = self.faulty_write(flight, file, *at, data);
                 if !*sync {
@@ -539,7 +543,7 @@ impl SimDisk {
     }
 
     /// Bytes that named files may still grow by.
-    fn room(&self) -> u64 {
+    fn free(&self) -> u64 {
         self.parameters.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used))
     }
 
@@ -554,7 +558,7 @@ impl SimDisk {
     }
 
     fn open(&mut self, path: &str, create: bool, direct: bool, key: u64) -> io::Result<Outcome<SimFile>> {
-        if create && self.room() == 0 && self.tree.find(path) == Err(Errno::NOENT) {
+        if create && self.free() == 0 && self.tree.find(path) == Err(Errno::NOENT) {
             return Err(self.full());
         }
         let (inode, created) = self.tree.open(path, create)?;
@@ -580,7 +584,7 @@ impl SimDisk {
 
     /// Writes the first `upto` bytes of `data`, or as many as there is room for.
     fn write(&mut self, file: &SimFile, at: u64, data: &[Bytes], upto: u64) -> io::Result<()> {
-        let room = self.room();
+        let room = self.free();
         let file = self.files.get_mut(&file.inode).expect("open files stay");
         let before = file.content.len() as u64;
         if file.content.is_in_the_way(&(at as usize..at as usize + upto as usize)) {
@@ -596,7 +600,7 @@ impl SimDisk {
     }
 
     fn set_len(&mut self, file: &SimFile, len: u64) -> io::Result<()> {
-        let room = self.room();
+        let room = self.free();
         let file = self.files.get_mut(&file.inode).expect("open files stay");
         let before = file.content.len() as u64;
         if file.named && len.saturating_sub(before) > room {
@@ -671,7 +675,7 @@ fn file_of(op: &Op<SimFile>) -> Option<&SimFile> {
         Op::Write { file, .. } | Op::Read { file, .. } | Op::SetLength { file, .. } => Some(file),
         Op::Sync { file } | Op::Length { file } => Some(file),
         Op::Open { .. } | Op::Rename { .. } | Op::Remove { .. } | Op::MakeDir { .. } => None,
-        Op::RemoveDir { .. } | Op::List { .. } | Op::SyncDir { .. } => None,
+        Op::RemoveDir { .. } | Op::List { .. } | Op::SyncDir { .. } | Op::Room => None,
     }
 }
 
@@ -680,5 +684,6 @@ fn path_of(op: &Op<SimFile>) -> &str {
         Op::Open { path, .. } | Op::Remove { path } | Op::MakeDir { path } | Op::RemoveDir { path } => path,
         Op::List { path } | Op::SyncDir { path } | Op::Rename { from: path, .. } => path,
         Op::Write { .. } | Op::Read { .. } | Op::Sync { .. } | Op::Length { .. } | Op::SetLength { .. } => "",
+        Op::Room => "",
     }
 }

@@ -17,7 +17,7 @@ pub(super) use harm::{Harm, Image, Part};
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
-use klamm_core::effect::{Effect, Input, Lookup, Query};
+use klamm_core::effect::{Effect, Input, Lookup, Query, Room};
 use klamm_core::ids::{LogId, Offset, Seq, ShardIndex, Timestamp};
 use klamm_core::log::Checkpoint;
 use klamm_core::record;
@@ -30,6 +30,8 @@ use super::params::{Canary, Dice, Faults, MS, Params, SECOND};
 const SLOWER: u64 = 20;
 /// But no longer than this: a client waits twice as long for what must be answered.
 const SLOWEST: u64 = 30 * SECOND;
+/// What who asks is told of the device; nothing here is measured against it.
+const ROOM: Room = Room { total: 1 << 40, usable: 1 << 39 };
 
 /// Counts of what the disk did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -370,6 +372,7 @@ impl Disk {
         let (from, upto) = match query {
             Query::Batches { from, upto, .. } => (*from, *upto),
             Query::Timestamp { upto, .. } | Query::MaxTimestamp { upto } => (Offset(0), *upto),
+            Query::Room => return Lookup::Room(ROOM),
         };
         if self.batches(id, from, upto).any(|batch| batch.harm.is_some()) {
             return Lookup::Failed("a batch that is not whole".to_owned());
@@ -392,6 +395,7 @@ impl Disk {
                 let newest = readable.map(|r| r.timestamp).max();
                 Lookup::Record(newest.and_then(|at| since(at, upto)))
             }
+            Query::Room => Lookup::Room(ROOM),
         }
     }
 

@@ -2,7 +2,8 @@
 //! showed it already.
 
 use super::model::{End, Model};
-use super::world::{Store, device, live, small};
+use super::world::{Store, device, journaled, live, small};
+use klamm::disk::logs::Options;
 use klamm_core::ids::{LogId, Uuid};
 use klamm_core::rng::Rng;
 use klamm_sim::disk::{Crash, Parameters, SimDisk};
@@ -90,4 +91,52 @@ fn a_full_disk_fails_appends_and_loses_nothing() {
     let parameters = Parameters { capacity: Some(12_000), ..Parameters::default() };
     let failures: usize = (0..100).map(|seed| failing(seed, &parameters, |i| i % 2 == 0)).sum();
     assert!(failures > 50, "only {failures} lives met a failure");
+}
+
+/// Logs that share a journal, on a disk whose syncs fail now and then, until one of them hears of it; then the power goes.
+fn sharing(seed: u64) {
+    let disk = device(SimDisk::new(seed, Parameters::default()));
+    let log = |n| Model::new(LogId { topic: Uuid::from_halves(1, n), partition: 0 }, &format!("t{n}"));
+    let mut models: Vec<Model> = (0..4).map(log).collect();
+    let options = || Options { journal_bytes: 64 << 10, ..journaled() };
+    live(&disk, None, async |handle| {
+        let store = Store::start(handle, options()).await.unwrap();
+        for model in &mut models {
+            store.logs.change(model.open());
+            store.settle(model).await;
+        }
+        disk.disk().set_parameters(Parameters { sync_errors: 3_000, ..Parameters::default() });
+        for _ in 0..150 {
+            for model in &mut models {
+                store.logs.change(model.append(1, 300, true, 1 << 20));
+            }
+            for model in &models {
+                wait(&store, model).await;
+            }
+            if store.ended.borrow().values().flatten().any(|(_, error)| error.is_some()) {
+                break;
+            }
+        }
+        let ended = store.ended.borrow();
+        for model in &mut models {
+            model.done = ended[&model.log].iter().take_while(|(_, error)| error.is_none()).count();
+        }
+    });
+    disk.crash(Crash::PowerLoss, seed);
+    disk.disk().set_parameters(Parameters::default());
+    live(&disk, None, async |handle| {
+        let store = Store::start(handle, options()).await.unwrap();
+        for model in &models {
+            let (found, most) = (store.found(model.log).await, model.durable.len());
+            model.find(found.as_ref(), model.done, most, End::PowerLoss, &format!("seed {seed}"));
+        }
+    });
+}
+
+/// A volume of the journal that was to be longer, and whose sync failed, was taken for longer with its next turn: the
+/// length was what the page cache said, the next sync had nothing left to fail at, and records behind the old length were
+/// gone with the power.
+#[test]
+fn a_volume_whose_sync_failed_takes_no_record() {
+    (300..600).for_each(sharing);
 }

@@ -287,18 +287,35 @@ impl<D: Disk> Logs<D> {
             Journal::Absent | Journal::Making | Journal::Over => return,
         };
         let (file, before, turn) = next;
-        let length = if wanted > before { self.lengthened(&file, before, wanted).await } else { before };
-        let (at, header) = journal::header(turn, self.options().salt, self.options().crc);
-        let begun = self.disk().perform(Op::Write { file, at, data: vec![header], sync: true }).await;
+        let begun = self.begin_turn(file, turn, before, wanted).await;
         let mut commits = self.commits().borrow_mut();
         match (begun, &mut commits.journal) {
-            (Ok(()), Journal::Open(volumes)) => volumes.turned(turn, length),
+            (Ok(length), Journal::Open(volumes)) => volumes.turned(turn, length),
             (Err(error), journal) => {
                 tracing::error!(%error, "the journal takes no more groups");
                 *journal = Journal::Over;
             }
-            (Ok(()), Journal::Absent | Journal::Making | Journal::Over) => {}
+            (Ok(_), Journal::Absent | Journal::Making | Journal::Over) => {}
         }
+    }
+
+    /// Gives a volume that is not needed its next header, and the length that it should have by now, if there is room for
+    /// that; tells its length.
+    async fn begin_turn(&self, file: D::File, turn: u64, before: u64, wanted: u64) -> io::Result<u64> {
+        let mut length = before;
+        if wanted > before {
+            match self.disk().perform(Op::SetLength { file: file.clone(), len: wanted }).await {
+                Ok(()) => {
+                    // Should it fail, the next one might have nothing left to fail at, and still be no longer.
+                    self.disk().perform(Op::Sync { file: file.clone() }).await?;
+                    length = wanted;
+                }
+                Err(error) => tracing::info!(%error, "a volume of the journal stays as small as it is"),
+            }
+        }
+        let (at, header) = journal::header(turn, self.options().salt, self.options().crc);
+        self.disk().perform(Op::Write { file, at, data: vec![header], sync: true }).await?;
+        Ok(length)
     }
 
     fn settling(&self, id: LogId) -> Option<(LogId, oneshot::Receiver<io::Result<()>>)> {
@@ -346,28 +363,13 @@ impl<D: Disk> Logs<D> {
         let (path, length) = (name.to_string(), journal::length(0, self.options().journal_bytes));
         let new = format!("{path}{UNFINISHED}");
         let file = self.disk().open_direct(&new, true).await.map_err(at(&new))?;
-        self.lengthen(&file, length).await.map_err(at(&new))?;
+        self.disk().perform(Op::SetLength { file: file.clone(), len: length }).await.map_err(at(&new))?;
+        self.disk().perform(Op::Sync { file: file.clone() }).await.map_err(at(&new))?;
         let (place, header) = journal::header(turn, self.options().salt, self.options().crc);
         let op = Op::Write { file: file.clone(), at: place, data: vec![header], sync: true };
         self.disk().perform(op).await.map_err(at(&new))?;
         self.disk().perform(Op::Rename { from: new, to: path.clone() }).await.map_err(at(&path))?;
         Ok(Volume::new(file, turn, length))
-    }
-
-    async fn lengthen(&self, file: &D::File, len: u64) -> io::Result<()> {
-        self.disk().perform(Op::SetLength { file: file.clone(), len }).await?;
-        self.disk().perform(Op::Sync { file: file.clone() }).await
-    }
-
-    /// The length that a volume with nothing in it has when it was to have another one.
-    async fn lengthened(&self, file: &D::File, before: u64, wanted: u64) -> u64 {
-        match self.lengthen(file, wanted).await {
-            Ok(()) => wanted,
-            Err(error) => {
-                tracing::info!(%error, "a volume of the journal stays as small as it is");
-                before
-            }
-        }
     }
 
     /// Every log is closed: the journal is not needed any more.

@@ -663,7 +663,14 @@ impl<F> Log<F> {
     /// Whether nothing has to be done before a group is written.
     fn is_clear(&self, head: &Head) -> bool {
         let waits = head.rolls || self.dead.is_some() || (!head.sync && self.marks.strict);
-        !waits && !self.must_wait(self.active().bytes + self.owed.bytes + head.bytes, head.sync)
+        !waits && self.follows() && !self.must_wait(self.active().bytes + self.owed.bytes + head.bytes, head.sync)
+    }
+
+    /// Whether the head of the queue comes behind all that is written or owed: what is before it may be in a record under
+    /// way.
+    fn follows(&self) -> bool {
+        let end = self.written.max(self.durable);
+        matches!(self.queue.front(), Some(Change::Append(first)) if first.header.base_offset == end)
     }
 
     /// Whether the journal may take the group at the head of the queue: it is synced, not large, and everything before

@@ -19,6 +19,7 @@ use klamm_core::ids::LogId;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::{io, mem};
 use tokio::sync::oneshot;
@@ -31,6 +32,8 @@ const MOST_SHARED: u64 = 512 << 10;
 const MANY: usize = 16;
 /// So many records take what there is, however few logs, after one with enough of them.
 const SHARING: u32 = 16;
+/// Who owes so many times as much as is to be paid could not be paid beside records.
+const OVERDUE: u64 = 2;
 /// Logs whose segments are synced at once when a volume is used up.
 const SETTLED_AT_ONCE: usize = 8;
 
@@ -42,6 +45,8 @@ pub(super) struct Commits<F> {
     /// There is a task.
     running: bool,
     flight: Option<Shared<F>>,
+    /// Logs that owe much since the last record: paid once the next one is under way.
+    unpaid: Vec<LogRef<F>>,
     /// So many batches are worth a record while more of them arrive.
     enough: usize,
     /// So many records more take what there is.
@@ -51,7 +56,8 @@ pub(super) struct Commits<F> {
 
 impl<F> Default for Commits<F> {
     fn default() -> Commits<F> {
-        Commits { ready: Vec::new(), running: false, flight: None, enough: 0, sharing: 0, journal: Journal::Absent }
+        let (ready, unpaid) = (Vec::new(), Vec::new());
+        Commits { ready, running: false, flight: None, unpaid, enough: 0, sharing: 0, journal: Journal::Absent }
     }
 }
 
@@ -60,6 +66,12 @@ impl<F> Default for Commits<F> {
 struct Shared<F> {
     groups: Vec<(LogRef<F>, Vec<Append>)>,
     write: Completion<F>,
+}
+
+impl<F> Shared<F> {
+    fn has(&self, log: &LogRef<F>) -> bool {
+        self.groups.iter().any(|(other, _)| Rc::ptr_eq(other, log))
+    }
 }
 
 /// A record's groups, and how its write ended.
@@ -110,6 +122,7 @@ impl<D: Disk> Logs<D> {
                 self.no_more();
             }
             self.begin_groups();
+            self.pay_unpaid();
             let mut commits = self.commits().borrow_mut();
             if commits.flight.is_none() && commits.ready.is_empty() {
                 commits.running = false;
@@ -130,6 +143,30 @@ impl<D: Disk> Logs<D> {
             self.shared(groups, result);
             if self.waiting() >= self.enough() {
                 self.begin_groups();
+                self.pay_unpaid();
+            }
+        }
+    }
+
+    /// Pays the logs that owe much, while the device has the next record: nobody waits for that.
+    fn pay_unpaid(&self) {
+        let unpaid = mem::take(&mut self.commits().borrow_mut().unpaid);
+        for log in unpaid {
+            let ready = self.commits().borrow().ready.iter().position(|other| Rc::ptr_eq(other, &log));
+            let under_way = || self.commits().borrow().flight.as_ref().is_some_and(|flight| flight.has(&log));
+            let rests = !log.borrow().draining;
+            // Else a task of its own pays.
+            let ours = rests || ready.is_some() || under_way();
+            if !ours || !log.borrow().owes_much(self.options().owed_bytes) || self.pay_at_once(&log) {
+                continue;
+            }
+            // It has to wait: for its write, or for what is in the way of that.
+            if let Some(at) = ready {
+                self.commits().borrow_mut().ready.swap_remove(at);
+            }
+            if rests || ready.is_some() {
+                log.borrow_mut().draining = true;
+                spawn_local(self.clone().drain(log));
             }
         }
     }
@@ -250,16 +287,17 @@ impl<D: Disk> Logs<D> {
         }
         self.done(id, seq);
         if log.borrow().owes_much(self.options().owed_bytes) {
-            self.pay_at_once(log);
+            self.commits().borrow_mut().unpaid.push(log.clone());
         }
     }
 
     /// After a record: the log rests, or waits for the next one, or has something else to do.
     fn go_on(&self, log: LogRef<D::File>) {
         let mut it = log.borrow_mut();
-        if it.flight.is_none() && it.queue.is_empty() && !it.owes_much(self.options().owed_bytes) {
+        let overdue = it.owes_much(OVERDUE * self.options().owed_bytes);
+        if it.flight.is_none() && it.queue.is_empty() && !overdue {
             it.draining = false;
-        } else if !it.owes_much(self.options().owed_bytes) && it.may_share(self.most_shared()) {
+        } else if !overdue && it.may_share(self.most_shared()) {
             drop(it);
             self.commits().borrow_mut().ready.push(log);
         } else {

@@ -101,10 +101,11 @@ fn direct() {
     campaign(klamm_sim::direct::run, klamm_sim::direct::SOMETIMES);
 }
 
-// The stories of failures that campaigns found, each with the seed that it was found in. A seed means a run only as long as
-// the workload is what it was: when both engines came to have the same producers, each of the seeds below became another
-// run, which meets what its story tells of by chance, if at all. They stay as seeds that must be clean, and as stories;
-// what holds a story itself are the tests beside the code that was mended, and the planted bugs (docs/planted-bugs.md).
+// The stories of failures that campaigns found, each with the seed that it was found in. A seed means a run only as
+// long as the workload is what it was: when both engines came to have the same producers and consumers, each of the
+// seeds below became another run, which meets what its story tells of by chance, if at all. They stay as seeds that
+// must be clean, and as stories; what holds a story itself are the tests beside the code that was mended, and the
+// planted bugs (docs/planted-bugs.md).
 
 /// A look-up by time that met a trim said that there is no such record: the bytes that it was lent were of another
 /// generation of the log, and so none, and it took that for the log's end.

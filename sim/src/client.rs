@@ -4,6 +4,7 @@
 
 use crate::dice::Dice;
 use crate::net::{PORT, Pieces, halves};
+use crate::workload::reading::number;
 use bytes::{Buf, Bytes, BytesMut};
 use klamm_core::ids::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use klamm_core::record::{Builder, batches, records};
@@ -246,11 +247,9 @@ pub fn values(bytes: Bytes) -> Result<Vec<(Offset, u64)>, String> {
         }
         for record in records(batch.bytes()) {
             let record = record.map_err(|corrupt| corrupt.0)?;
-            let text = record.value.unwrap_or_default();
-            let value = text.first_chunk().map(|raw| u64::from_be_bytes(*raw)).unwrap_or_default();
-            if body(value, text.len().saturating_sub(8)) != text {
+            let Some(value) = record.value.and_then(number) else {
                 return Err(format!("the record at {} is none that was ever sent", record.offset));
-            }
+            };
             found.push((record.offset, value));
         }
     }

@@ -11,12 +11,15 @@ use klamm_core::wire::{
     MetadataRequestTopic, MetadataResponse, ProduceResponse, Response, error, list_offsets,
 };
 
+use super::broker::checksum;
 use super::client::{Ask, Cx, Role, odd_answer, odd_error};
-use super::consumer::{fetch, fetched, values};
 use super::params::{MS, Params, SECOND, Topic};
+use super::reading::{fetch, fetched};
 use super::requests::{batch, outcomes, produce, retriable, sent};
 use crate::history::{History, Moment, Partition, name_of};
 use crate::report::Violation;
+use crate::workload::is_mortal;
+use crate::workload::reading::{Read, read};
 
 /// Creates topics at their times, each until it is told that it exists.
 #[derive(Debug)]
@@ -119,7 +122,7 @@ pub(super) fn listed(
         let life = match history.life(topic.topic_id) {
             Some((life, _)) => life.clone(),
             // A topic that came of a request without an answer: nobody has used it.
-            None if name.starts_with("mortal-") => continue,
+            None if is_mortal(&name) => continue,
             None => name,
         };
         let partitions = topic.partitions.iter().map(|partition| partition.partition_index);
@@ -334,7 +337,7 @@ impl Auditor {
         let left = self.reading.iter().filter(|(_, (_, over))| !over);
         let asked: Vec<(Partition, i64)> = left.map(|(p, (at, _))| (p.clone(), *at)).collect();
         let parts: Vec<(&Partition, i64)> = asked.iter().map(|(p, at)| (p, *at)).collect();
-        (fetch(&parts, &BTreeMap::new(), 1 << 20).into(), Some(Asked::Fetch(asked)))
+        (fetch(&parts, 1 << 20).into(), Some(Asked::Fetch(asked)))
     }
 
     fn took(&mut self, asked: &[(Partition, i64)], response: Response, cx: &mut Cx<'_>) -> Result<(), Violation> {
@@ -348,9 +351,8 @@ impl Auditor {
                 }
                 code => return Err(odd_error("a fetch", code)),
             }
-            let (read, _) = values(partition, *from, data)?;
-            let next = read.last().map_or(*from, |(offset, _)| offset + 1);
-            cx.ledger.read_back.entry(partition.clone()).or_default().1.extend(read);
+            let Read { values, next, .. } = read(partition, *from, data, checksum)?;
+            cx.ledger.read_back.entry(partition.clone()).or_default().1.extend(values);
             self.reading.insert(partition.clone(), (next, next >= data.high_watermark));
         }
         Ok(())

@@ -98,6 +98,10 @@ pub(super) trait Role {
     fn answered(&mut self, asked: Self::Asked, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation>;
     /// The connection ended, and with it every answer that had not come.
     fn lost(&mut self, cx: &mut Cx<'_>);
+    /// Whether it is done with this connection, and wants another one.
+    fn hangs_up(&self) -> bool {
+        false
+    }
     /// When it has something to ask again, answers apart; `None`: it does not know of anything.
     fn next(&self, cx: &Cx<'_>) -> Option<u64>;
     /// How long it waits for an answer while there is work, if not as long as others.
@@ -237,6 +241,10 @@ impl<R: Role> Actor for Client<R> {
             State::Idle(_) | State::Dialling(_) => {}
             State::Open => self.ask(cx),
         }
+        if self.state == State::Open && self.waiting.is_empty() && self.role.hangs_up() {
+            cx.out.push(Do::HangUp { conn: self.conn });
+            self.lose(cx);
+        }
         let role = if self.state == State::Open { self.role.next(cx) } else { None };
         let redial = if let State::Idle(at) = self.state { Some(at) } else { None };
         cx.out.extend([self.deadline(), role, redial].into_iter().flatten().min().map(Do::WakeAt));
@@ -260,15 +268,6 @@ pub(super) fn odd_answer(response: &Response) -> Violation {
         property: "answers-are-answers",
         fact: "an answer names its question".into(),
         contradiction: format!("{response:?} is of another API"),
-    }
-}
-
-/// A topic that is known to exist is not known to the broker.
-pub(super) fn vanished(partition: &Partition) -> Violation {
-    Violation {
-        property: "topics-stay",
-        fact: format!("the creation of {} was acknowledged before it was used", partition.0),
-        contradiction: "the broker does not know it".into(),
     }
 }
 

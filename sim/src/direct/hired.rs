@@ -91,6 +91,10 @@ impl<R: workload::Role> Role for Hired<R> {
         self.role.lost(asked, &mut cx(full));
     }
 
+    fn hangs_up(&self) -> bool {
+        self.role.hangs_up()
+    }
+
     fn next(&self, full: &Cx<'_>) -> Option<u64> {
         let begins = self.role.next(!full.stopping);
         let begins = if full.stopping { begins } else { begins.map(|at| at.max(self.next_at)) };

@@ -6,7 +6,7 @@
 //! counts as reported where it was harmed, and is stepped over; elsewhere it breaks `whole-batches`, or
 //! `harm-is-reported`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use klamm_core::ids::LogId;
 use klamm_core::wire::{
@@ -15,12 +15,14 @@ use klamm_core::wire::{
 };
 
 use super::admin::{everything, listed};
+use super::broker::checksum;
 use super::client::{Ask, Cx, Role, odd_answer};
-use super::consumer::{fetch, fetched, values};
 use super::params::MS;
+use super::reading::{fetch, fetched};
 use super::requests::{batch, outcomes, produce, sent};
 use crate::history::{Moment, Partition, name_of};
 use crate::report::Violation;
+use crate::workload::reading::{Read, read};
 
 /// Bytes of one fetch.
 const STEP_BYTES: i32 = 40_000;
@@ -129,7 +131,7 @@ impl Inspector {
                 self.reading = true;
                 // One batch at a time where one may be bad.
                 let alone = look.failed > 0;
-                let request = fetch(&[(at, look.next)], &BTreeMap::new(), if alone { 1 } else { STEP_BYTES });
+                let request = fetch(&[(at, look.next)], if alone { 1 } else { STEP_BYTES });
                 (request.into(), Some(Asked::Fetch(alone)))
             }
         })
@@ -206,13 +208,13 @@ impl Inspector {
                 return Ok(());
             }
         }
-        match values(&look.at, look.next, data) {
-            Ok((read, _)) if !read.is_empty() => {
-                for (offset, value) in &read {
+        match read(&look.at, look.next, data, checksum) {
+            Ok(Read { values, next, .. }) if !values.is_empty() => {
+                for (offset, value) in &values {
                     cx.history.read(&look.at, *offset, *value)?;
                 }
-                (look.next, look.failed) = (read[read.len() - 1].0 + 1, 0);
-                look.found.extend(read);
+                (look.next, look.failed) = (next, 0);
+                look.found.extend(values);
                 self.over(cx)
             }
             Err(damaged) if alone && cx.history.is_lost(&look.at, look.next).is_none() => Err(damaged),

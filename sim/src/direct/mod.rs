@@ -12,7 +12,6 @@ mod admin;
 mod broker;
 mod client;
 mod clocks;
-mod consumer;
 mod digest;
 mod disk;
 mod durable;
@@ -25,6 +24,7 @@ mod lies;
 mod losses;
 mod net;
 mod params;
+mod reading;
 mod replayed;
 mod requests;
 mod spells;
@@ -46,6 +46,7 @@ use crate::epochs::Epochs;
 use crate::history::History;
 use crate::panics;
 use crate::report::{Engine, Report, Verdict, Violation};
+use crate::workload::consumer::Consumer;
 use crate::workload::insistent::Insistent;
 use crate::workload::keeper::Keeper;
 use crate::workload::owner::Owner;
@@ -54,7 +55,6 @@ use crate::workload::settler::Settler;
 use admin::{Admin, Auditor, Watcher};
 use broker::Broker;
 use client::{Actor, Client, Cx, Do, Ledger};
-use consumer::Consumer;
 use digest::Digest;
 pub use disk::{Followed, follow};
 use heap::Heap;
@@ -89,8 +89,10 @@ pub const SOMETIMES: &[&str] = &[
     "cuts upwards only",
     "damage seen by clients",
     "disks wiped",
+    "ends of epochs",
     "faults effective",
     "faults refused",
+    "fetches in a session",
     "folders lost",
     "full disks",
     "halts",
@@ -108,6 +110,7 @@ pub const SOMETIMES: &[&str] = &[
     "partitions added",
     "partitions refused for a bad read",
     "partitions settled",
+    "partitions taken out of a session",
     "pauses",
     "power losses",
     "producers reset",
@@ -334,8 +337,10 @@ impl Sim {
             let habits = sim.params.producer();
             sim.hire(|id, _| Box::new(Client::new(id, Hired::new(id, seed, Producer::new(seed, habits)))));
         }
-        for _ in 0..sim.params.consumers {
-            sim.hire(|id, params| Box::new(Client::new(id, Consumer::new(id, params))));
+        for number in 0..sim.params.consumers {
+            let seed = sim.params.dice.bits("consumer", number);
+            let consumer = Consumer::new(seed, sim.params.reading());
+            sim.hire(|id, _| Box::new(Client::new(id, Hired::new(id, seed, consumer))));
         }
         if let Some(habits) = sim.params.habits.clone() {
             let seed = sim.params.dice.bits("keeper", 0);

@@ -4,6 +4,7 @@
 use super::requests::partitions;
 use crate::decisions::{Fault, Kind};
 pub(super) use crate::dice::Dice;
+use crate::workload::consumer;
 use crate::workload::keeper::Habits;
 use crate::workload::producer;
 
@@ -203,6 +204,11 @@ impl Params {
             patience: vec![None, None, None, Some(4 * (self.net_delay + self.disk_delay))],
             foretold: partitions(self),
         }
+    }
+
+    /// How consumers go about it.
+    pub(super) fn reading(&self) -> consumer::Habits {
+        consumer::Habits { waits_ms: vec![5, 50, 100, 450, 450], rest: 150 * MS, expected: partitions(self) }
     }
 
     /// What goes wrong with the broker and its connections, as far as no more than time decides it.

@@ -9,7 +9,7 @@ use klamm_core::wire::{PartitionProduceData, ProduceRequest, ProduceResponse, To
 use super::broker::{EPOCH_MS, checksum};
 use super::client::Cx;
 use super::params::{MS, Params};
-use crate::history::{History, Partition, Sent, name_of};
+use crate::history::{Partition, Sent, name_of};
 
 /// A batch of one value.
 pub(super) fn batch(value: u64, cx: &Cx<'_>) -> Bytes {
@@ -64,14 +64,4 @@ pub(super) fn retriable(code: i16) -> bool {
             | error::NOT_CONTROLLER
             | error::OFFSET_NOT_AVAILABLE
     )
-}
-
-/// Partitions that were added since.
-pub(super) fn added<'a>(
-    history: &'a History,
-    have: impl Fn(&Partition) -> bool + 'a,
-) -> impl Iterator<Item = Partition> + 'a {
-    let all = history.alive().filter(|(_, topic)| !topic.mortal);
-    let all = all.flat_map(|(life, topic)| (0..topic.partitions as i32).map(move |index| (life.clone(), index)));
-    all.filter(move |partition| !have(partition))
 }

@@ -224,6 +224,14 @@ impl History {
         Ok(())
     }
 
+    /// Whether a trim or retention may be about to take what stands at an offset.
+    pub fn may_go(&mut self, partition: &Partition, offset: i64) -> bool {
+        let start = self.starts.of.get(partition);
+        let trimmed = start.is_some_and(|start| start.open > 0 || offset < start.trimmed);
+        let limited = self.starts.kept.contains_key(&partition.0);
+        trimmed || (limited && self.justified(partition, offset, offset + 1).is_ok())
+    }
+
     /// What may have become too old, or too much, by now.
     fn age(&mut self, partition: &Partition) {
         let Some(kept) = self.starts.kept.get(&partition.0) else { return };

@@ -1,14 +1,17 @@
-//! What clients do: they produce, trim logs, change configs, add partitions, delete topics and make them again, say things
-//! twice, and see that retention did its work.
+//! What clients do: they produce, consume, trim logs, change configs, add partitions, delete topics and make them again,
+//! say things twice, and see that retention did its work.
 //!
 //! A role is a step function that wants requests sent and hears answers: it knows neither frames nor time, nor which
 //! engine carries them. Each thing that it asks for ends ok, fail or, when no answer comes, maybe: then it may happen at
 //! any later time.
 
+pub mod consumer;
 pub mod insistent;
 pub mod keeper;
 pub mod owner;
 pub mod producer;
+pub(crate) mod reading;
+mod session;
 pub mod settler;
 
 use klamm_core::record::Builder;
@@ -78,6 +81,10 @@ pub trait Role {
     fn answered(&mut self, asked: Self::Asked, response: Response, cx: &mut Cx<'_>) -> Result<(), Violation>;
     /// No answer comes to these, whatever became of them. The connection is gone.
     fn lost(&mut self, asked: Vec<Self::Asked>, cx: &mut Cx<'_>);
+    /// Whether it is done with its connection, and wants another one: it asks nothing until it has that.
+    fn hangs_up(&self) -> bool {
+        false
+    }
     /// When it has something to ask, answers apart; `None`: it does not know of anything.
     fn next(&self, working: bool) -> Option<u64>;
     /// When it has to go on with what it began, if it has: that is no turn, and begins nothing.
@@ -115,8 +122,16 @@ fn vanished(partition: &Partition) -> Violation {
     Violation {
         property: "topics-stay",
         fact: format!("the creation of {} was acknowledged before it was used", partition.0),
-        contradiction: "the broker does not know it".into(),
+        contradiction: format!("the broker does not know partition {}", partition.1),
     }
+}
+
+/// Topics of these names are an [`owner::Owner`]'s.
+const MORTAL: &str = "mortal-";
+
+/// Whether topics of this name are to be deleted.
+pub(crate) fn is_mortal(name: &str) -> bool {
+    name.starts_with(MORTAL)
 }
 
 /// Whether an error says nothing of what was asked for, so that it may have been done.
@@ -185,7 +200,7 @@ fn deletion(name: &str, partitions: &[(i32, i64)], timeout_ms: i32) -> DeleteRec
 }
 
 /// A question for the same offset of several partitions.
-fn listing(name: &str, partitions: impl IntoIterator<Item = i32>, timestamp: i64) -> ListOffsetsRequest {
+pub(crate) fn listing(name: &str, partitions: impl IntoIterator<Item = i32>, timestamp: i64) -> ListOffsetsRequest {
     let partition =
         |partition_index| ListOffsetsPartition { partition_index, timestamp, ..ListOffsetsPartition::default() };
     let topic = ListOffsetsTopic { name: name.to_owned(), partitions: partitions.into_iter().map(partition).collect() };
@@ -198,6 +213,6 @@ fn everything() -> MetadataRequest {
 }
 
 /// Where a partition starts and ends, as far as was told: floors for what is asked now.
-fn floors(history: &History, partition: &Partition) -> (i64, i64) {
+pub(crate) fn floors(history: &History, partition: &Partition) -> (i64, i64) {
     (history.end(partition), history.start(partition))
 }

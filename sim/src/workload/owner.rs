@@ -18,7 +18,7 @@ use klamm_core::wire::{
     error, list_offsets,
 };
 
-use super::{Ask, Cx, Role, batch, deletion, everything, floors, is_maybe, listing, odd_answer, odd_error};
+use super::{Ask, Cx, MORTAL, Role, batch, deletion, everything, floors, is_maybe, listing, odd_answer, odd_error};
 use crate::history::{Moment, Partition, Sent};
 use crate::report::Violation;
 
@@ -165,7 +165,7 @@ impl Owner {
     }
 
     fn name(&self) -> String {
-        format!("mortal-{}-{}", self.number, self.names)
+        format!("{MORTAL}{}-{}", self.number, self.names)
     }
 
     fn create(&mut self) -> Ask<Asked> {

@@ -1,10 +1,10 @@
 //! The end of a run: every partition must take a record, and everything is read back over the wire.
 
 use super::admin::look;
-use super::consumer::{Cursor, cursors, fetch, listed};
 use super::hired;
 use super::ledger::{Ledger, Phase};
 use super::parameters::{MS, Parameters};
+use super::reading::{Cursor, cursors, fetch, listed};
 use super::turns::{Turns, pause};
 use crate::client::{Connection, Lost, batch};
 use crate::clock::{EPOCH_MS, elapsed_ns};
@@ -13,7 +13,7 @@ use crate::workload::settler::Settler;
 use klamm_core::ids::Timestamp;
 use klamm_core::rng::Rng;
 use klamm_core::wire::list_offsets::{EARLIEST, LATEST};
-use klamm_core::wire::{FetchRequest, PartitionProduceData, ProduceRequest, Response, TopicProduceData, error};
+use klamm_core::wire::{PartitionProduceData, ProduceRequest, Response, TopicProduceData, error};
 use std::rc::Rc;
 
 /// How long an answer may take.
@@ -98,19 +98,14 @@ async fn read_back(
     cursor: &mut Cursor,
     log: &mut Vec<(i64, u64)>,
 ) -> Result<bool, Lost> {
-    let Some(end) = listed(connection, ledger, 5, LATEST, cursor).await? else { return Ok(false) };
+    let Ok(end) = listed(connection, ledger, LATEST, cursor).await? else { return Ok(false) };
     if log.is_empty() {
-        let Some(start) = listed(connection, ledger, 5, EARLIEST, cursor).await? else { return Ok(false) };
+        let Ok(start) = listed(connection, ledger, EARLIEST, cursor).await? else { return Ok(false) };
         cursor.next = start;
     }
     while cursor.next < end {
-        let request = FetchRequest { max_wait_ms: 100, min_bytes: 1, topic_ids: true, ..FetchRequest::default() };
-        let from = cursor.next;
-        let cursors = std::slice::from_mut(cursor);
-        if !fetch(connection, ledger, 13, request, STEP_BYTES, cursors).await? || cursor.next == from {
-            return Ok(false);
-        }
-        log.extend(ledger.history.borrow().between(&cursor.at, from, cursor.next));
+        let Some(values) = fetch(connection, ledger, STEP_BYTES, cursor).await? else { return Ok(false) };
+        log.extend(values);
     }
     Ok(true)
 }

@@ -1,4 +1,5 @@
-//! A role of the workload as a client of this engine: its questions leave as frames of any version that can say them.
+//! A role of the workload as a client of this engine: its questions leave as frames of any version that can say them, on one
+//! connection always the same.
 
 use super::ledger::Ledger;
 use super::parameters::MS;
@@ -8,8 +9,8 @@ use crate::clock::{EPOCH_MS, elapsed_ns};
 use crate::report::Violation;
 use crate::workload::{Ask, Cx, Role, Shared, is_answered};
 use klamm_core::ids::Uuid;
-use klamm_core::rng::Rng;
-use klamm_core::wire::Request;
+use klamm_core::rng::{self, Rng};
+use klamm_core::wire::{ListOffsetsRequest, Request, list_offsets};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -19,6 +20,8 @@ use std::time::Duration;
 const ANSWER_NS: u64 = 3_000 * MS;
 /// How long it may take at most where nothing goes wrong any more.
 const MUST_NS: u64 = 15_000 * MS;
+/// The session epoch of a fetch outside of any.
+const NO_SESSION: i32 = -1;
 /// How long a client without anything to do waits before it looks again, at most.
 const LOOK_MS: u64 = 20;
 
@@ -53,8 +56,9 @@ pub(super) async fn work<R: Role>(ledger: Rc<Ledger>, role: R, turns: Turns) {
         it.stands_still().await;
         let mut asked = Waiting::<R>::new();
         let ended = async {
-            let mut connection = ledger.wire.dial(it.rng.draw()).await?;
-            it.serve(&mut connection, &mut asked).await
+            let key = it.rng.draw();
+            let mut connection = ledger.wire.dial(key).await?;
+            it.serve(&mut connection, key, &mut asked).await
         };
         if let Err(lost) = ended.await {
             ledger.lost(&lost);
@@ -68,8 +72,8 @@ pub(super) async fn work<R: Role>(ledger: Rc<Ledger>, role: R, turns: Turns) {
 }
 
 impl<R: Role> Hired<'_, R> {
-    /// Over one connection, until it breaks or there is nothing left to do.
-    async fn serve(&mut self, connection: &mut Connection, asked: &mut Waiting<R>) -> Result<(), Lost> {
+    /// Over one connection, until it breaks or there is nothing left to do. Versions are drawn by the key.
+    async fn serve(&mut self, connection: &mut Connection, key: u64, asked: &mut Waiting<R>) -> Result<(), Lost> {
         let ledger = self.ledger;
         let safe = !ledger.is_working();
         while ledger.is_working() || self.role.owes().is_some() || !asked.is_empty() {
@@ -79,8 +83,11 @@ impl<R: Role> Hired<'_, R> {
                 if answered {
                     asked.push_back((elapsed_ns() + self.patience(safe), meaning));
                 }
-                connection.send(version(&request, &mut self.rng), &request, answered).await?;
+                connection.send(version(&request, key), &request, answered).await?;
                 self.stands_still().await;
+            }
+            if asked.is_empty() && self.role.hangs_up() {
+                break;
             }
             let left = self.look_at().saturating_sub(elapsed_ns()) / MS;
             let Some((until, _)) = asked.front() else {
@@ -91,6 +98,7 @@ impl<R: Role> Hired<'_, R> {
             let left = left.min(until.saturating_sub(elapsed_ns()) / MS);
             match in_time(left.clamp(1, LOOK_MS), connection.receive()).await {
                 Ok((_, response)) => {
+                    ledger.heard(&response);
                     if let Some((_, meaning)) = asked.pop_front() {
                         ledger.check(with(ledger, ledger.is_working(), |cx| self.role.answered(meaning, response, cx)));
                     }
@@ -183,14 +191,16 @@ fn with<T>(ledger: &Ledger, working: bool, act: impl FnOnce(&mut Cx<'_>) -> T) -
 }
 
 /// A version that can say what is asked.
-fn version(request: &Request, rng: &mut Rng) -> i16 {
+fn version(request: &Request, key: u64) -> i16 {
     let (least, most) = match request {
         Request::Produce(r) if r.topic_data.iter().any(|t| t.topic_id != Uuid::ZERO) => (13, 13),
         Request::Produce(_) => (3, 12),
-        // From version 5 on the start of the log is told.
         Request::Fetch(r) if r.topic_ids => (13, 18),
-        Request::Fetch(_) => (5, 12),
+        Request::Fetch(r) if (r.session_id, r.session_epoch) != (0, NO_SESSION) => (7, 12),
+        Request::Fetch(_) => (4, 12),
+        Request::ListOffsets(r) if asks_for(r, list_offsets::MAX_TIMESTAMP) => (7, 11),
         Request::ListOffsets(_) => (1, 11),
+        Request::OffsetForLeaderEpoch(_) => (2, 4),
         Request::Metadata(_) => (10, 13),
         Request::CreateTopics(_) => (2, 7),
         Request::DeleteTopics(r) if r.topics.iter().any(|t| t.topic_id != Uuid::ZERO) => (6, 6),
@@ -202,5 +212,10 @@ fn version(request: &Request, rng: &mut Rng) -> i16 {
         Request::IncrementalAlterConfigs(_) => (0, 1),
         other => unreachable!("no role asks {:?}", other.key()),
     };
+    let mut rng = Rng::new(rng::draw(key, "version", request.key() as u64));
     least + rng.below((most - least + 1) as u64) as i16
+}
+
+fn asks_for(request: &ListOffsetsRequest, timestamp: i64) -> bool {
+    request.topics.iter().flat_map(|t| &t.partitions).any(|p| p.timestamp == timestamp)
 }

@@ -7,8 +7,8 @@
 
 use super::admin::look;
 use super::audit::probe;
-use super::consumer::{Cursor, cursors, listed};
 use super::ledger::{Inspection, Ledger};
+use super::reading::{Cursor, cursors, listed};
 use super::turns::pause;
 use crate::client::{Connection, Lost, values};
 use crate::report::Violation;
@@ -144,14 +144,12 @@ async fn ends(
     ledger: &Ledger,
     cursor: &Cursor,
 ) -> Result<Option<Option<(i64, i64)>>, Lost> {
-    let code = super::consumer::code_of(connection, cursor, LATEST).await?;
-    match code {
-        error::NONE => {}
-        error::KAFKA_STORAGE_ERROR => return Ok(Some(None)),
-        _ => return Ok(None),
-    }
-    let Some(end) = listed(connection, ledger, 5, LATEST, cursor).await? else { return Ok(None) };
-    let Some(start) = listed(connection, ledger, 5, EARLIEST, cursor).await? else { return Ok(None) };
+    let end = match listed(connection, ledger, LATEST, cursor).await? {
+        Ok(end) => end,
+        Err(error::KAFKA_STORAGE_ERROR) => return Ok(Some(None)),
+        Err(_) => return Ok(None),
+    };
+    let Ok(start) = listed(connection, ledger, EARLIEST, cursor).await? else { return Ok(None) };
     Ok(Some(Some((start, end))))
 }
 

@@ -10,7 +10,7 @@ use crate::report::{Tally, Violation};
 use bytes::Bytes;
 use klamm_core::ids::{LogId, Uuid};
 use klamm_core::rng;
-use klamm_core::wire::error;
+use klamm_core::wire::{self, Response, error};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -210,6 +210,16 @@ impl Ledger {
         for (value, offset) in values.iter().zip(base..) {
             self.fold(1, offset, *value);
             self.check(self.history.borrow_mut().acked(partition, *value, offset));
+        }
+    }
+
+    /// A role was answered: what came of its records.
+    pub(super) fn heard(&self, response: &Response) {
+        let Response::Fetch(fetched) = response else { return };
+        for part in fetched.responses.iter().flat_map(|topic| &topic.partitions) {
+            if let wire::Records::Bytes(bytes) = &part.records {
+                self.fold(2, part.high_watermark, u64::from(klamm::crc32c(bytes)));
+            }
         }
     }
 

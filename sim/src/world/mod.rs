@@ -12,7 +12,6 @@
 mod admin;
 mod audit;
 mod broker;
-mod consumer;
 mod hired;
 mod hostile;
 mod inspector;
@@ -21,9 +20,9 @@ mod loss;
 mod nemesis;
 mod parameters;
 mod plan;
+mod reading;
 mod recomputed;
 mod remains;
-mod session;
 mod tape;
 mod trace;
 mod turns;
@@ -35,6 +34,7 @@ use crate::dice::Dice;
 use crate::disk::{Device, Faults, SimDisk};
 use crate::panics::{self, Watch};
 use crate::report::{Engine, Report, Tally, Verdict, Violation};
+use crate::workload::consumer::Consumer;
 use crate::workload::insistent::Insistent;
 use crate::workload::keeper::Keeper;
 use crate::workload::owner::Owner;
@@ -89,11 +89,13 @@ pub const SOMETIMES: &[&str] = &[
     "batches too large",
     "partitions added",
     "partitions settled",
+    "partitions taken out of a session",
     "topics deleted",
     "topics made again",
     "topics made again after a crash",
     "crashes during deletion",
     "duplicates recognised",
+    "ends of epochs",
     "fetches over two shards",
     "fetches in a session",
     "answers read late",
@@ -375,7 +377,9 @@ fn begin(ledger: &Rc<Ledger>, parameters: &Rc<Parameters>, dice: &Dice) {
         employ(ledger, hostile::annoy(ledger.clone(), parameters.clone(), turns(4, number)));
     }
     for number in 0..parameters.consumers {
-        employ(ledger, consumer::consume(ledger.clone(), turns(5, number)));
+        let turns = turns(5, number);
+        let consumer = Consumer::new(turns.seed(), parameters.reading());
+        employ(ledger, hired::work(ledger.clone(), consumer, turns));
     }
     spawn_local(inspector::inspect(ledger.clone(), turns(6, 0).seed()));
     spawn_local(audit::audit(ledger.clone(), parameters.clone(), turns(7, 0)));

@@ -4,6 +4,7 @@
 use crate::clock::{Drift, RIGHT};
 use crate::dice::Dice;
 use crate::disk;
+use crate::workload::consumer;
 use crate::workload::keeper::Habits;
 use crate::workload::producer;
 use klamm_core::rng::Rng;
@@ -164,6 +165,11 @@ impl Parameters {
             journal_least: to("journal least", &[1, 1, 2]) as usize,
             owed_bytes: to("owed bytes", &[500, 5_000, 256 << 10]),
         }
+    }
+
+    /// How consumers go about it.
+    pub(super) fn reading(&self) -> consumer::Habits {
+        consumer::Habits { waits_ms: vec![0, 5, 100, 500], rest: 30 * MS, expected: Vec::new() }
     }
 
     /// After so long all that is not kept must be gone.

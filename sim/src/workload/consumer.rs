@@ -2,7 +2,7 @@
 //! id, all in full or in a fetch session. What it gets is checked at once against what everybody saw before.
 //!
 //! What it does over one connection is a stint or several: each chooses partitions, and how they are asked for.
-//! Properties, beside the history's, those of [`super::reading`] and of [`super::session`]: `first-batch-given` (the first
+//! Properties, beside the history's, those of `workload::reading` and of `workload::session`: `first-batch-given` (the first
 //! partition of an answer that has anything gives a whole batch, whatever the limits, unless a trim or retention has taken
 //! that: KIP-74), `below-start-is-out-of-range` (below what is known to be a log's start nothing is served),
 //! `never-diverges` (a log never says that it branched off before what was read of it, KIP-320 and KIP-595, since nothing

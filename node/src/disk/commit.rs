@@ -145,6 +145,8 @@ pub(super) enum Kind {
     Index,
     /// Removes segments that nothing names any more.
     Trim,
+    /// Writes what was owed: in the way of every other write.
+    Pay,
 }
 
 /// Work beside the queue.
@@ -273,51 +275,22 @@ impl<D: Disk> Logs<D> {
             let it = log.borrow();
             it.head().filter(|head| it.is_clear(head))
         };
-        head.is_some_and(|head| self.take_off(log, Some(head)))
+        head.is_some_and(|head| self.take_off(log, head))
     }
 
-    /// Pays what is owed, if nothing is in the way; whether that has ended.
-    pub(super) fn pay_at_once(&self, log: &LogRef<D::File>) -> bool {
-        let clear = {
-            let it = log.borrow();
-            it.dead.is_none() && it.flight.is_none() && !it.must_wait(it.active().bytes + it.owed.bytes, false)
-        };
-        clear && self.take_off(log, None) && self.end_flight(log)
-    }
-
-    /// Begins to write what is owed, and a group behind it, if the segment's file is open.
-    fn take_off(&self, log: &LogRef<D::File>, head: Option<Head>) -> bool {
+    /// Begins to write what is owed and a group behind it, if the segment's file is open.
+    fn take_off(&self, log: &LogRef<D::File>, head: Head) -> bool {
         let mut it = log.borrow_mut();
         let (base, at) = (it.active().base, it.active().bytes);
         let Some(file) = self.open_file(&mut it, base) else { return false };
-        let paid = it.owed.take();
-        let batches = Batches { paid, group: head.map(|head| it.take(head)).unwrap_or_default() };
+        let batches = Batches { paid: it.owed.take(), group: it.take(head) };
         drop(it);
-        let write = self.write(file.clone(), at, batches.both(), head.is_some_and(|head| head.sync));
-        if head.is_none() {
-            self.disk().write_back(&file, at, bytes_of(&batches.paid));
-        }
+        let write = self.write(file, at, batches.both(), head.sync);
         let mut it = log.borrow_mut();
         assert!(it.flight.is_none(), "{}: two groups under way", it.id);
         it.flight = Some(Box::new(Flight { batches, write }));
         self.took_off(it.id);
         true
-    }
-
-    /// Writes what is owed to the segment, without a sync: it is durable, and ended.
-    async fn pay(&self, log: &LogRef<D::File>) {
-        let mut batches = Batches { paid: Vec::new(), group: Vec::new() };
-        let result = async {
-            self.rested(log).await?;
-            let (base, at) = (log.borrow().active().base, log.borrow().active().bytes);
-            let file = self.file(log, base).await?;
-            batches.paid = log.borrow_mut().owed.take();
-            self.write(file.clone(), at, batches.both(), false).await?;
-            self.disk().write_back(&file, at, bytes_of(&batches.paid));
-            Ok(())
-        };
-        let result = result.await;
-        self.landed(log, batches, result);
     }
 
     /// A write has ended.
@@ -344,7 +317,7 @@ impl<D: Disk> Logs<D> {
             it.draining = false;
             return None;
         }
-        if !it.owed.is_empty() {
+        if it.owed.bytes() > 0 {
             return Some(Work::Pay);
         }
         match it.head() {
@@ -374,15 +347,14 @@ impl<D: Disk> Logs<D> {
     }
 
     fn write(&self, file: D::File, at: u64, batches: [&[Append]; 2], sync: bool) -> Completion<D::File> {
-        let count = batches.iter().map(|some| some.len()).sum::<usize>();
-        let mut prefixes = Vec::with_capacity(count * PREFIX);
-        batches.into_iter().flatten().for_each(|append| prefixes.extend_from_slice(&append.prefix));
-        let mut prefixes = Bytes::from(prefixes);
-        let mut data = Vec::with_capacity(2 * count);
-        for append in batches.into_iter().flatten() {
-            data.extend([prefixes.split_to(PREFIX), append.rest.clone()]);
-        }
+        let mut data = Vec::new();
+        batches.into_iter().for_each(|some| slices(some, &mut data));
         self.disk().submit(Op::Write { file, at, data, sync })
+    }
+
+    /// What was owed is in the segment, or could not be written there.
+    pub(super) fn paid(&self, log: &LogRef<D::File>, paid: Vec<Append>, result: io::Result<()>) {
+        self.ended(log, Batches { paid, group: Vec::new() }, result);
     }
 
     /// Ends a group: one Done, or Failed for each of it and the log is dead.
@@ -539,7 +511,7 @@ impl<D: Disk> Logs<D> {
         let synced = it.synced == it.written && it.dead.is_none();
         // Both are for logs whose groups are all synced.
         let synced = synced && it.streak >= STREAK;
-        if !synced || it.chore.as_ref().is_some_and(|c| !c.task.is_finished()) {
+        if !synced || it.working().is_some() {
             return;
         }
         let options = self.options();
@@ -663,7 +635,7 @@ impl<F> Log<F> {
     /// Whether nothing has to be done before a group is written.
     fn is_clear(&self, head: &Head) -> bool {
         let waits = head.rolls || self.dead.is_some() || (!head.sync && self.marks.strict);
-        !waits && self.follows() && !self.must_wait(self.active().bytes + self.owed.bytes + head.bytes, head.sync)
+        !waits && self.follows() && !self.must_wait(self.active().bytes + self.owed.bytes() + head.bytes, head.sync)
     }
 
     /// Whether the head of the queue comes behind all that is written or owed: what is before it may be in a record under
@@ -690,7 +662,7 @@ impl<F> Log<F> {
     /// Whether it is time to pay. Logs that are equally busy are not to be paid all at the same time.
     pub(super) fn owes_much(&self, bound: u64) -> bool {
         let sixteenths = u64::from((self.id.topic.0[15] ^ self.id.partition as u8) % 16);
-        self.owed.bytes >= bound / 2 + sixteenths * (bound / 32) && self.dead.is_none()
+        self.owed.unpaid() >= bound / 2 + sixteenths * (bound / 32) && self.dead.is_none()
     }
 
     /// The group that was under way, once its write has ended; `None` when there is none.
@@ -703,14 +675,20 @@ impl<F> Log<F> {
         Poll::Ready(self.flight.take().map(|flight| (flight.batches, result)))
     }
 
+    /// The chore that is under way.
+    pub(super) fn working(&self) -> Option<&Chore> {
+        self.chore.as_ref().filter(|chore| !chore.task.is_finished())
+    }
+
     /// Whether a write up to a position must wait for the chore.
     fn must_wait(&self, end: u64, sync: bool) -> bool {
-        let Some(chore) = self.chore.as_ref().filter(|c| !c.task.is_finished()) else { return false };
+        let Some(chore) = self.working() else { return false };
         match chore.kind {
             // It may be about to promise that every batch is synced.
             Kind::Fill => !sync || end > self.active().length,
             Kind::Sync => sync,
             Kind::Index | Kind::Trim => false,
+            Kind::Pay => true,
         }
     }
 }
@@ -725,6 +703,17 @@ pub(super) async fn more(enough: usize, waiting: impl Fn() -> usize) -> bool {
         had = has;
     }
     had >= enough
+}
+
+/// Adds the bytes of batches.
+pub(super) fn slices(batches: &[Append], data: &mut Vec<Bytes>) {
+    let mut prefixes = Vec::with_capacity(batches.len() * PREFIX);
+    batches.iter().for_each(|append| prefixes.extend_from_slice(&append.prefix));
+    let mut prefixes = Bytes::from(prefixes);
+    data.reserve(2 * batches.len() + 1);
+    for append in batches {
+        data.extend([prefixes.split_to(PREFIX), append.rest.clone()]);
+    }
 }
 
 pub(super) fn bytes_of(group: &[Append]) -> u64 {

@@ -98,13 +98,6 @@ impl Disk for AnyDisk {
         }
     }
 
-    fn write_back(&self, file: &File, at: u64, len: u64) {
-        match self {
-            AnyDisk::Blocking(disk) => disk.write_back(file, at, len),
-            AnyDisk::Uring(disk) => disk.write_back(file, at, len),
-        }
-    }
-
     fn syncs(&self) -> Option<Counts> {
         match self {
             AnyDisk::Blocking(disk) => disk.syncs(),

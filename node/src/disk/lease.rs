@@ -218,7 +218,7 @@ impl<D: Disk> Logs<D> {
             loan.lend_file(base, file, &span);
             {
                 let mut log = log.borrow_mut();
-                log.ended = Some(Ended { base, next: span.next, at: span.end, generation });
+                log.ended = Ended { base, next: span.next, at: span.end, generation };
             }
             if span.end < whole && span.next < limit {
                 return Ok(());
@@ -243,9 +243,9 @@ impl<D: Disk> Logs<D> {
             // Trimmed, perhaps, or gone with the log: then that gives nothing.
             let Some((segment, next)) = log.holding(base).filter(|(s, _)| s.base == base) else { return Ok(None) };
             let here = |ended: &Ended| (ended.base, ended.next, ended.generation) == (base, from, log.generation);
-            let floor = match log.ended.filter(here) {
-                Some(ended) => ended.at,
-                None => segment.index.as_ref().map_or(0, |i| i.floor(from)),
+            let floor = match &log.ended {
+                ended if here(ended) => ended.at,
+                _ => segment.index.as_ref().map_or(0, |i| i.floor(from)),
             };
             (floor, segment.bytes, next, path(&log.folder, base, LOG))
         };

@@ -61,7 +61,7 @@ impl Options {
             crc,
             zero_fill: 1 << 20,
             mark_every: 16 << 20,
-            log_tail_bytes: 256 << 10,
+            log_tail_bytes: 4 << 20,
             owed_bytes: 256 << 10,
             shard_tail_bytes: 64 << 20,
             open_files: 512,
@@ -359,6 +359,7 @@ impl<D: Disk> Logs<D> {
     /// Keeps a segment's file open.
     pub(super) fn hold(&self, log: &mut Log<D::File>, base: Offset, file: D::File) {
         let id = log.id;
+        log.beside = None;
         if let Some(segment) = log.segment_mut(base) {
             segment.file = Some(file);
             self.0.files.borrow_mut().touch(&mut segment.used, (id, base));
@@ -387,6 +388,8 @@ impl<D: Disk> Logs<D> {
                 (segment.file, segment.used) = (None, 0);
                 if closed {
                     segment.index = None;
+                } else {
+                    log.beside = None;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Bytes on disk: segments, indexes, group commit, recovery; and the two real drivers of the `Disk` trait.
 
 mod below;
+mod beside;
 mod blocking;
 mod change;
 mod commit;

@@ -8,6 +8,7 @@
 //! therefore never cut in place: it is replaced, and whoever holds the old one keeps the old bytes.
 
 use super::below::Below;
+use super::beside::Beside;
 use super::commit::{Append, Change, Chore, Flight, bytes_of};
 use super::index::Index;
 use super::tail::Tail;
@@ -44,13 +45,15 @@ pub(super) struct Marks {
 /// Batches that are durable in the shard's journal, and not in their segment yet.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
+    /// Those that are not on their way there.
     batches: Vec<Append>,
-    pub(super) bytes: u64,
+    unpaid: u32,
+    paying: u32,
 }
 
 impl Owed {
     pub(super) fn extend(&mut self, group: Vec<Append>) {
-        self.bytes += bytes_of(&group);
+        self.unpaid += narrow(&group);
         if self.batches.is_empty() {
             self.batches = group;
         } else {
@@ -58,14 +61,29 @@ impl Owed {
         }
     }
 
+    /// Those that are written next; owed until they have landed.
     pub(super) fn take(&mut self) -> Vec<Append> {
-        self.bytes = 0;
+        self.paying += std::mem::take(&mut self.unpaid);
         std::mem::take(&mut self.batches)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.batches.is_empty()
+    fn landed(&mut self, paid: &[Append]) {
+        self.paying -= narrow(paid);
     }
+
+    /// All of them, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        u64::from(self.paying) + self.unpaid()
+    }
+
+    /// Those that are not on their way, in bytes.
+    pub(super) fn unpaid(&self) -> u64 {
+        u64::from(self.unpaid)
+    }
+}
+
+fn narrow(batches: &[Append]) -> u32 {
+    u32::try_from(bytes_of(batches)).expect("a journal is shorter than 4 GiB, and so is what it has of a log")
 }
 
 /// One segment.
@@ -154,6 +172,11 @@ pub(super) struct Ended {
     pub(super) generation: u64,
 }
 
+impl Ended {
+    /// No lease did.
+    const NOWHERE: Ended = Ended { base: Offset(-1), next: Offset(-1), at: 0, generation: 0 };
+}
+
 /// One log of this shard.
 #[derive(Debug)]
 pub(super) struct Log<F> {
@@ -196,7 +219,9 @@ pub(super) struct Log<F> {
     /// Why it takes no change any more.
     pub(super) dead: Option<String>,
     /// Where the last lease from files ended: a reader in sequence begins there.
-    pub(super) ended: Option<Ended>,
+    pub(super) ended: Ended,
+    /// How its active segment is written past the page cache, if it was.
+    pub(super) beside: Option<Box<Beside<F>>>,
     /// Counts truncations and the removal: a lease that meets another one than it began with gives nothing.
     pub(super) generation: u64,
 }
@@ -226,7 +251,8 @@ impl<F> Log<F> {
             flight: None,
             chore: None,
             dead: None,
-            ended: None,
+            ended: Ended::NOWHERE,
+            beside: None,
             generation: 0,
         }
     }
@@ -299,6 +325,7 @@ impl<F> Log<F> {
             self.tail.landed(append.seq);
         }
         self.touched = true;
+        self.owed.landed(paid);
         self.unmarked += bytes_of(paid);
         if synced {
             self.unmarked += bytes_of(group);

@@ -148,25 +148,19 @@ impl<D: Disk> Logs<D> {
         }
     }
 
-    /// Pays the logs that owe much, while the device has the next record: nobody waits for that.
+    /// Begins to pay the logs that owe much, now that the device has the next record. One that cannot be paid yet is looked
+    /// at again when it owes more.
     fn pay_unpaid(&self) {
         let unpaid = mem::take(&mut self.commits().borrow_mut().unpaid);
         for log in unpaid {
-            let ready = self.commits().borrow().ready.iter().position(|other| Rc::ptr_eq(other, &log));
-            let under_way = || self.commits().borrow().flight.as_ref().is_some_and(|flight| flight.has(&log));
-            let rests = !log.borrow().draining;
+            let (rests, owes) = (!log.borrow().draining, log.borrow().owes_much(self.options().owed_bytes));
+            let commits = self.commits().borrow();
+            let ready = || commits.ready.iter().any(|other| Rc::ptr_eq(other, &log));
+            let under_way = || commits.flight.as_ref().is_some_and(|flight| flight.has(&log));
             // Else a task of its own pays.
-            let ours = rests || ready.is_some() || under_way();
-            if !ours || !log.borrow().owes_much(self.options().owed_bytes) || self.pay_at_once(&log) {
-                continue;
-            }
-            // It has to wait: for its write, or for what is in the way of that.
-            if let Some(at) = ready {
-                self.commits().borrow_mut().ready.swap_remove(at);
-            }
-            if rests || ready.is_some() {
-                log.borrow_mut().draining = true;
-                spawn_local(self.clone().drain(log));
+            if owes && (rests || ready() || under_way()) {
+                drop(commits);
+                self.pay_beside(&log);
             }
         }
     }
@@ -240,7 +234,7 @@ impl<D: Disk> Logs<D> {
     fn write_record(&self, place: Place<D::File>, groups: &[(LogRef<D::File>, Vec<Append>)]) -> Completion<D::File> {
         let parts = groups.iter().map(|(log, group)| {
             let it = log.borrow();
-            let at = it.active().bytes + it.owed.bytes;
+            let at = it.active().bytes + it.owed.bytes();
             Part { log: it.id, cuts: it.marks.cuts, base: it.active().base, at, group }
         });
         let parts: Vec<_> = parts.collect();

@@ -35,9 +35,6 @@ use tokio::sync::oneshot;
 /// whoever bounds the operations under way bounds.
 pub const QUEUE_DEPTH: u32 = 128;
 
-/// The kernel's flag: begin to write, wait for nothing.
-const SYNC_FILE_RANGE_WRITE: u32 = 2;
-
 /// The most bytes of one read or write in the ring, whole blocks; a longer one goes on after it.
 const MAX_IO: usize = 1 << 30;
 
@@ -167,10 +164,6 @@ impl Disk for Uring {
         ended
     }
 
-    fn write_back(&self, file: &File, at: u64, len: u64) {
-        drop(self.start(Work::WriteBack(file.clone(), at, len)));
-    }
-
     fn syncs(&self) -> Option<Counts> {
         Some(self.0.ring.borrow().syncs.counts())
     }
@@ -200,8 +193,6 @@ enum Work {
     /// With the time at which it began, if it is synced.
     Write(Writing, Option<Instant>),
     Read(Reading),
-    /// From a position so many bytes.
-    WriteBack(File, u64, u64),
 }
 
 struct Flight {
@@ -223,11 +214,6 @@ impl Work {
                 let write =
                     opcode::Write::new(types::Fd(file.as_raw_fd()), rest.as_ptr(), rest.len().min(MAX_IO) as u32);
                 Some(write.offset(at).rw_flags(flags.bits().cast_signed()).build())
-            }
-            Work::WriteBack(file, at, len) => {
-                let len = u32::try_from(*len).unwrap_or(u32::MAX);
-                let begin = opcode::SyncFileRange::new(types::Fd(file.as_fd().as_raw_fd()), len);
-                Some(begin.offset(*at).flags(SYNC_FILE_RANGE_WRITE).build())
             }
             Work::Read(reading) => {
                 let (file, at, rest) = reading.rest()?;
@@ -256,7 +242,7 @@ impl Flight {
                 self.land(Err(io::ErrorKind::WriteZero.into()));
                 return None;
             }
-            Work::Read(_) | Work::Write(..) | Work::Sync(..) | Work::WriteBack(..) => {}
+            Work::Read(_) | Work::Write(..) | Work::Sync(..) => {}
         }
         self.land(if result < 0 { Err(error) } else { Ok(()) });
         None
@@ -264,7 +250,7 @@ impl Flight {
 
     fn land(self, result: io::Result<()>) {
         let outcome = result.map(|()| match self.work {
-            Work::Sync(..) | Work::Write(..) | Work::WriteBack(..) => Outcome::Nothing,
+            Work::Sync(..) | Work::Write(..) => Outcome::Nothing,
             Work::Read(reading) => reading.finish(),
         });
         // Nobody may be waiting any more.

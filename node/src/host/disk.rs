@@ -243,10 +243,6 @@ pub trait Disk: Clone + 'static {
         false
     }
 
-    /// Has bytes that were written begin their way to the device, so that a later sync has less to wait for, and others'
-    /// writes have not to wait behind so many at once. Promises nothing.
-    fn write_back(&self, _file: &Self::File, _at: u64, _len: u64) {}
-
     /// How long its syncs took, in nanoseconds, where somebody measures that.
     fn syncs(&self) -> Option<Counts> {
         None

@@ -1,0 +1,135 @@
+//! What a log is owed, written into its segment past the page cache, while the journal takes its next groups.
+//!
+//! The shard would pay for each byte with a copy into the page cache and the page itself; the device takes them as they
+//! are. It takes whole blocks: where the last one is not full, zeros follow, and it is written again with the next
+//! batches. Its bytes are remembered, for a block that nobody has read is not in memory.
+
+use super::at;
+use super::commit::{Append, Kind, slices};
+use super::logs::Logs;
+use super::names::{LOG, path};
+use super::segment::LogRef;
+use crate::host::{BLOCK, Disk, Op};
+use bytes::{Bytes, BytesMut};
+use klamm_core::ids::Offset;
+use std::io;
+
+/// A segment is lengthened by so many bytes at once: a write that changes its file's length waits for the file system.
+const LENGTHENED: u64 = 4 << 20;
+static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
+
+/// An active segment, and where it was written to past the page cache.
+#[derive(Debug)]
+pub(super) struct Beside<F> {
+    base: Offset,
+    file: F,
+    /// The position behind the last batch.
+    at: u64,
+    /// What stands before it in its block.
+    edge: Bytes,
+}
+
+impl<D: Disk> Logs<D> {
+    /// Begins to pay what is owed, if nothing is in the way.
+    pub(super) fn pay_beside(&self, log: &LogRef<D::File>) {
+        let paid = {
+            let mut it = log.borrow_mut();
+            if it.dead.is_some() || it.flight.is_some() || it.working().is_some() {
+                return;
+            }
+            it.owed.take()
+        };
+        let (this, held) = (self.clone(), log.clone());
+        self.chore(log, Kind::Pay, async move {
+            let result = this.put(&held, &paid).await;
+            this.paid(&held, paid, result);
+            Ok(())
+        });
+    }
+
+    /// Pays all that is owed, whatever is in the way.
+    pub(super) async fn pay(&self, log: &LogRef<D::File>) {
+        if let Err(error) = self.rested(log).await {
+            return self.dies(log, &error.to_string());
+        }
+        let paid = log.borrow_mut().owed.take();
+        if !paid.is_empty() {
+            let result = self.put(log, &paid).await;
+            self.paid(log, paid, result);
+        }
+    }
+
+    /// Writes batches behind the others of the active segment, without a sync: they are durable, and ended.
+    async fn put(&self, log: &LogRef<D::File>, batches: &[Append]) -> io::Result<()> {
+        let (base, from) = (log.borrow().active().base, log.borrow().active().bytes);
+        let start = from - from % BLOCK;
+        let (file, edge) = self.beside(log, base, from).await?;
+        let mut data = vec![edge];
+        slices(batches, &mut data);
+        let upto = start + data.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+        let edge = last(&data, upto % BLOCK);
+        let end = upto.next_multiple_of(BLOCK);
+        data.push(Bytes::from_static(&ZEROS[..(end - upto) as usize]));
+        self.lengthen(log, base, end).await?;
+        self.disk().perform(Op::Write { file: file.clone(), at: start, data, sync: false }).await?;
+        let mut it = log.borrow_mut();
+        it.beside = Some(Box::new(Beside { base, file, at: upto, edge }));
+        if let Some(segment) = it.segment_mut(base) {
+            segment.length = segment.length.max(end);
+        }
+        Ok(())
+    }
+
+    /// The active segment's file past the page cache, and what stands before a position in its block.
+    async fn beside(&self, log: &LogRef<D::File>, base: Offset, from: u64) -> io::Result<(D::File, Bytes)> {
+        let known = log.borrow_mut().beside.take().filter(|known| known.base == base);
+        let file = match &known {
+            Some(known) => known.file.clone(),
+            None => {
+                let path = path(&log.borrow().folder, base, LOG);
+                self.disk().open_direct(&path, false).await.map_err(at(&path))?
+            }
+        };
+        let len = (from % BLOCK) as usize;
+        let edge = match known {
+            Some(known) if known.at == from => known.edge,
+            // Others have written there, through the page cache.
+            _ if len > 0 => self.disk().read(&self.file(log, base).await?, from - len as u64, len).await?,
+            _ => Bytes::new(),
+        };
+        if edge.len() == len { Ok((file, edge)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// Has a segment's file reach to a position. Should there be no room to lengthen it ahead, the write will tell.
+    async fn lengthen(&self, log: &LogRef<D::File>, base: Offset, end: u64) -> io::Result<()> {
+        if log.borrow().active().length >= end {
+            return Ok(());
+        }
+        let (file, len) = (self.file(log, base).await?, end + LENGTHENED);
+        if let Err(error) = self.disk().perform(Op::SetLength { file, len }).await {
+            tracing::debug!(%error, "a segment is not lengthened ahead");
+            return Ok(());
+        }
+        if let Some(segment) = log.borrow_mut().segment_mut(base) {
+            segment.length = len;
+        }
+        Ok(())
+    }
+}
+
+/// The last `len` bytes of some.
+fn last(data: &[Bytes], len: u64) -> Bytes {
+    let mut left = len as usize;
+    let mut parts = Vec::new();
+    for bytes in data.iter().rev() {
+        let taken = left.min(bytes.len());
+        parts.push(&bytes[bytes.len() - taken..]);
+        left -= taken;
+        if left == 0 {
+            break;
+        }
+    }
+    let mut all = BytesMut::with_capacity(len as usize);
+    parts.iter().rev().for_each(|part| all.extend_from_slice(part));
+    all.freeze()
+}

@@ -1,8 +1,11 @@
-//! What a log is owed, written into its segment past the page cache, while the journal takes its next groups.
+//! What a log is owed goes into its segment past the page cache, while the journal takes its next groups.
 //!
-//! The shard would pay for each byte with a copy into the page cache and the page itself; the device takes them as they
-//! are. It takes whole blocks: where the last one is not full, zeros follow, and it is written again with the next
-//! batches. Its bytes are remembered, for a block that nobody has read is not in memory.
+//! Through the page cache the shard would pay for each byte with a copy and a part of a page, for nobody, where the
+//! readers have what they want from the tail. Who is further behind wants the page cache: as long as there are such
+//! readers, batches go through it.
+//!
+//! Past it go whole blocks: where the last one is not full, zeros follow, and it is written again with the next batches.
+//! Its bytes are remembered, for a block that nobody has read is not in memory.
 
 use super::at;
 use super::commit::{Append, Kind, slices};
@@ -62,6 +65,15 @@ impl<D: Disk> Logs<D> {
     /// Writes batches behind the others of the active segment, without a sync: they are durable, and ended.
     async fn put(&self, log: &LogRef<D::File>, batches: &[Append]) -> io::Result<()> {
         let (base, from) = (log.borrow().active().base, log.borrow().active().bytes);
+        if log.borrow().audience.needs_files(self.options().log_tail_bytes) {
+            let (file, mut data) = (self.file(log, base).await?, Vec::new());
+            slices(batches, &mut data);
+            return self.disk().perform(Op::Write { file, at: from, data, sync: false }).await;
+        }
+        self.put_past(log, base, from, batches).await
+    }
+
+    async fn put_past(&self, log: &LogRef<D::File>, base: Offset, from: u64, batches: &[Append]) -> io::Result<()> {
         let start = from - from % BLOCK;
         let (file, edge) = self.beside(log, base, from).await?;
         let mut data = vec![edge];

@@ -313,7 +313,7 @@ impl<D: Disk> Logs<D> {
         self.rested(log).await?;
         let (id, folder, doomed) = {
             let mut it = log.borrow_mut();
-            it.generation += 1;
+            it.generation = it.generation.wrapping_add(1);
             let name = if aside { names::stray } else { names::doomed };
             (it.id, it.folder.clone(), name(&it.topic, it.id))
         };

@@ -147,12 +147,13 @@ impl<D: Disk> Logs<D> {
         from: Offset,
         upto: Offset,
         max_bytes: u32,
-    ) -> io::Result<Result<Lease<D::File>, (LogRef<D::File>, (u64, u64), Offset)>> {
+    ) -> io::Result<Result<Lease<D::File>, (LogRef<D::File>, (u32, u64), Offset)>> {
         let Some(found) = self.log(id) else {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("{id}: no such log here")));
         };
-        let log = found.borrow();
+        let mut log = found.borrow_mut();
         log.is_alive()?;
+        log.audience.reads();
         let upto = upto.min(log.end);
         let mut loan = Loan::new(max_bytes);
         if from >= upto || loan.lend_tail(&log, from, upto) {
@@ -166,7 +167,7 @@ impl<D: Disk> Logs<D> {
     async fn look(
         &self,
         log: &LogRef<D::File>,
-        (generation, trimmed): (u64, u64),
+        (generation, trimmed): (u32, u64),
         from: Offset,
         upto: Offset,
         max_bytes: u32,
@@ -196,7 +197,7 @@ impl<D: Disk> Logs<D> {
         &self,
         log: &LogRef<D::File>,
         loan: &mut Loan<D::File>,
-        generation: u64,
+        generation: u32,
         mut from: Offset,
         upto: Offset,
     ) -> io::Result<()> {
@@ -218,6 +219,9 @@ impl<D: Disk> Logs<D> {
             loan.lend_file(base, file, &span);
             {
                 let mut log = log.borrow_mut();
+                if log.active().base == base {
+                    log.audience.is_behind();
+                }
                 log.ended = Ended { base, next: span.next, at: span.end, generation };
             }
             if span.end < whole && span.next < limit {

@@ -24,6 +24,9 @@ use tokio::sync::oneshot;
 /// So many of the files that were not used the longest are looked at when one too many is open.
 const EVICTION_LOOKS: usize = 16;
 
+/// A log that nobody reads keeps so small a part of what it may keep in memory.
+const UNREAD: u64 = 16;
+
 /// How the bytes are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -33,7 +36,7 @@ pub struct Options {
     pub zero_fill: u64,
     /// After so many synced bytes it is written down that they are: recovery writes what comes after them again.
     pub mark_every: u64,
-    /// Newest bytes kept in memory for one log.
+    /// Newest bytes kept in memory for one log that is read.
     pub log_tail_bytes: u64,
     /// Bytes that a log is owed, at most, before they are written into its segment without need: the larger a write, the
     /// less a byte costs.
@@ -242,7 +245,7 @@ impl<D: Disk> Logs<D> {
                 log.tail.truncate(to);
                 log.end = log.end.min(to);
                 // What was asked for before is not to be mixed with what is appended next.
-                log.generation += 1;
+                log.generation = log.generation.wrapping_add(1);
                 self.count_tail(before, log.tail.bytes());
                 drop(log);
                 self.enqueue(&found, change);
@@ -301,6 +304,7 @@ impl<D: Disk> Logs<D> {
     pub(super) fn evict_tails(&self, log: &LogRef<D::File>) {
         let evict = |log: &LogRef<D::File>, bound: u64| {
             let mut log = log.borrow_mut();
+            let bound = if log.audience.is_there(self.0.options.log_tail_bytes) { bound } else { bound / UNREAD };
             let before = log.tail.bytes();
             log.tail.evict(bound);
             self.count_tail(before, log.tail.bytes());

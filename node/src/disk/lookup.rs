@@ -51,7 +51,7 @@ impl<D: Disk> Logs<D> {
     }
 
     /// Another one after each cut, and each trim that took something away.
-    fn generation(&self, log: LogId) -> Option<(u64, u64)> {
+    fn generation(&self, log: LogId) -> Option<(u32, u64)> {
         self.log(log).map(|log| (log.borrow().generation, log.borrow().trimmed))
     }
 

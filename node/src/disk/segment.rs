@@ -169,12 +169,50 @@ pub(super) struct Ended {
     pub(super) next: Offset,
     pub(super) at: u64,
     /// It says nothing in another one.
-    pub(super) generation: u64,
+    pub(super) generation: u32,
 }
 
 impl Ended {
     /// No lease did.
     const NOWHERE: Ended = Ended { base: Offset(-1), next: Offset(-1), at: 0, generation: 0 };
+}
+
+/// Whether a log is being read, and from where: so many bytes have been written since it was.
+#[derive(Debug)]
+pub(super) struct Audience {
+    since_read: u32,
+    since_behind: u32,
+}
+
+impl Audience {
+    /// Who has not read while so many times what a tail holds was written is not waited for any more.
+    const PATIENCE: u64 = 4;
+    const NONE: Audience = Audience { since_read: u32::MAX, since_behind: u32::MAX };
+
+    pub(super) fn reads(&mut self) {
+        self.since_read = 0;
+    }
+
+    /// It reads the active segment's file: what it wants is not in the tail any more.
+    pub(super) fn is_behind(&mut self) {
+        self.since_behind = 0;
+    }
+
+    /// Whether somebody was here lately, where a tail holds so many bytes.
+    pub(super) fn is_there(&self, tail: u64) -> bool {
+        u64::from(self.since_read) < tail.saturating_mul(Audience::PATIENCE)
+    }
+
+    /// Whether somebody has lately needed more than such a tail.
+    pub(super) fn needs_files(&self, tail: u64) -> bool {
+        u64::from(self.since_behind) < tail.saturating_mul(Audience::PATIENCE)
+    }
+
+    fn wrote(&mut self, bytes: u64) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.since_read = self.since_read.saturating_add(bytes);
+        self.since_behind = self.since_behind.saturating_add(bytes);
+    }
 }
 
 /// One log of this shard.
@@ -220,10 +258,11 @@ pub(super) struct Log<F> {
     pub(super) dead: Option<String>,
     /// Where the last lease from files ended: a reader in sequence begins there.
     pub(super) ended: Ended,
+    pub(super) audience: Audience,
     /// How its active segment is written past the page cache, if it was.
     pub(super) beside: Option<Box<Beside<F>>>,
     /// Counts truncations and the removal: a lease that meets another one than it began with gives nothing.
-    pub(super) generation: u64,
+    pub(super) generation: u32,
 }
 
 impl<F> Log<F> {
@@ -252,6 +291,7 @@ impl<F> Log<F> {
             chore: None,
             dead: None,
             ended: Ended::NOWHERE,
+            audience: Audience::NONE,
             beside: None,
             generation: 0,
         }
@@ -326,6 +366,7 @@ impl<F> Log<F> {
         }
         self.touched = true;
         self.owed.landed(paid);
+        self.audience.wrote(bytes_of(paid) + bytes_of(group));
         self.unmarked += bytes_of(paid);
         if synced {
             self.unmarked += bytes_of(group);

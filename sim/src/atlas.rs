@@ -75,6 +75,15 @@ impl Atlas {
         Atlas { folders: metadata.filter_map(|name| Folder::read(disk, &files, name)).collect() }
     }
 
+    /// What a power loss has left counts for the marks: one that was not durable yet said nothing that a recovery could
+    /// know.
+    pub fn keep_marks_of(&mut self, left: &Atlas) {
+        for folder in &mut self.folders {
+            let still = left.folders.iter().find(|other| other.name == folder.name);
+            folder.mark = folder.mark.min(still.map_or(0, |still| still.mark));
+        }
+    }
+
     /// The folders of logs, in order.
     #[must_use]
     pub fn folders(&self) -> &[Folder] {
@@ -312,6 +321,26 @@ mod tests {
         assert_eq!(loss("00000000000000000000.log", 100), Loss::Broker);
         assert_eq!(loss("00000000000000000010.log", 2 * 185 + 100), Loss::Everything);
         assert_eq!(loss("marks", 0), Loss::Broker);
+    }
+
+    /// World 1400016: a trim had begun a segment, whose checkpoint had no durable name yet, when a write that the disk had
+    /// lost was told of. The power went, the checkpoint with it, and the log ended before that write, as it should.
+    #[test]
+    fn a_mark_that_the_power_took_was_none() {
+        let mut disk = disk("t-3", topic());
+        let path = "t-3/00000000000000000010.log";
+        let marked = |atlas: &Atlas| match atlas.loss(path, 2 * 185 + 100..2 * 185 + 101) {
+            Loss::Records(lost) => lost.marked,
+            other => panic!("{other:?}"),
+        };
+        let left = Atlas::of(&disk);
+        put(&mut disk, "t-3/00000000000000000018.checkpoint", vec![1; 16]);
+        let mut atlas = Atlas::of(&disk);
+        assert!(marked(&atlas));
+        atlas.keep_marks_of(&left);
+        assert!(!marked(&atlas));
+        atlas.keep_marks_of(&Atlas::default());
+        assert_eq!(atlas.folders()[0].mark, 0, "not even its folder is left");
     }
 
     #[test]

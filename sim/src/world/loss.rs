@@ -213,16 +213,15 @@ impl World {
         self.site.device.disk().harm(harm);
         // Every partition takes a record: one of them is not where it should be.
         self.inspect(Inspection::Whole)?;
-        let atlas = Atlas::of(&self.site.device.disk());
-        let mut hit = self.went_astray(&atlas);
+        let mut atlas = Atlas::of(&self.site.device.disk());
         self.stop_dead_by(Crash::PowerLoss, round.key(0));
-        // A sync that was under way may have ended with the crash.
-        hit |= self.went_astray(&atlas);
+        atlas.keep_marks_of(&Atlas::of(&self.site.device.disk()));
+        let hit = self.went_astray(&atlas);
         self.ledger.count("writes astray", u64::from(hit));
         Ok(if hit { Came::Effective } else { Came::Applied })
     }
 
-    /// Declares what went astray since this was last asked; tells whether anything did.
+    /// Declares what went astray; tells whether anything did.
     fn went_astray(&mut self, atlas: &Atlas) -> bool {
         let hits = self.site.device.disk().take_hits();
         for (path, hit) in &hits {

@@ -10,6 +10,7 @@ pub mod dice;
 pub mod direct;
 pub mod disk;
 pub mod epochs;
+pub mod harmed;
 pub mod history;
 pub mod net;
 pub mod panics;

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use klamm_core::ids::LogId;
 use klamm_core::wire::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse, InitProducerIdRequest,
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic, MetadataRequest,
@@ -16,9 +15,10 @@ use super::client::{Ask, Cx, Role, odd_answer, odd_error};
 use super::params::{MS, Params, SECOND, Topic};
 use super::reading::{fetch, fetched};
 use super::requests::{batch, outcomes, produce, retriable, sent};
-use crate::history::{History, Moment, Partition, name_of};
+use crate::history::{Moment, Partition, name_of};
 use crate::report::Violation;
-use crate::workload::is_mortal;
+use crate::workload::everything;
+use crate::workload::inspector::partitions;
 use crate::workload::reading::{Read, read};
 
 /// Creates topics at their times, each until it is told that it exists.
@@ -102,33 +102,6 @@ impl Role for Admin {
     fn owes(&self) -> Option<String> {
         (!self.left.is_empty()).then(|| format!("has {} topics to create", self.left.len()))
     }
-}
-
-/// All topics.
-pub(super) fn everything() -> MetadataRequest {
-    MetadataRequest { topics: None, allow_auto_topic_creation: false, ..MetadataRequest::default() }
-}
-
-/// Checks an answer about all topics; gives the partitions that anybody has used, and their logs.
-pub(super) fn listed(
-    asked: Moment,
-    response: &MetadataResponse,
-    history: &mut History,
-) -> Result<Vec<(Partition, LogId)>, Violation> {
-    history.listed(asked, response)?;
-    let mut all = Vec::new();
-    for topic in &response.topics {
-        let name = topic.name.clone().unwrap_or_default();
-        let life = match history.life(topic.topic_id) {
-            Some((life, _)) => life.clone(),
-            // A topic that came of a request without an answer: nobody has used it.
-            None if is_mortal(&name) => continue,
-            None => name,
-        };
-        let partitions = topic.partitions.iter().map(|partition| partition.partition_index);
-        all.extend(partitions.map(|index| ((life.clone(), index), LogId { topic: topic.topic_id, partition: index })));
-    }
-    Ok(all)
 }
 
 /// Asks for all metadata, again and again, and at once when a topic is new: whichever shard answers, it must know of
@@ -263,7 +236,7 @@ impl Auditor {
     }
 
     fn list(&mut self, asked: Moment, response: &MetadataResponse, cx: &mut Cx<'_>) -> Result<(), Violation> {
-        self.to_probe.extend(listed(asked, response, cx.history)?.into_iter().map(|(at, _)| at));
+        self.to_probe.extend(partitions(asked, response, cx.history)?.into_iter().map(|(at, _)| at));
         self.to_find = self.to_probe.clone();
         self.listed = true;
         Ok(())

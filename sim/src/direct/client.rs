@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, VecDeque};
 use klamm_core::ids::Timestamp;
 use klamm_core::wire::{Request, Response};
 
-use super::losses::Harmed;
 use super::net::ToClient;
 use super::params::{MS, Params, SECOND};
 use crate::decisions::Turn;
+use crate::harmed::Harmed;
 use crate::history::{History, Partition};
 use crate::report::Violation;
 

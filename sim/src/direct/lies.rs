@@ -181,6 +181,17 @@ fn harm_that_is_reported_where_there_is_none_is_found() {
 }
 
 #[test]
+fn a_log_that_is_served_and_gives_nothing_is_found() {
+    let lie: Lie = |phase, _, response| {
+        if phase == Phase::Losses {
+            fetched(response).for_each(|part| part.error_code = error::KAFKA_STORAGE_ERROR);
+        }
+        true
+    };
+    assert_eq!(found_out(lie), "harm-is-reported");
+}
+
+#[test]
 fn a_new_broker_that_knows_a_topic_is_found() {
     let lie: Lie = |phase, _, response| {
         if let (Phase::Losses, Response::Metadata(known)) = (phase, response)

@@ -2,21 +2,22 @@
 //! then the broker starts again, and all of it is inspected. The same as in `world`, with batches in place of bytes.
 //!
 //! Properties, beside the history's: `only-what-was-harmed` (recovery refuses no broker but one whose own log is harmed),
-//! and those that [`super::inspector`] names.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! and those that [`crate::workload::inspector`] names.
 
 use klamm_core::ids::LogId;
 
 use super::disk::{Harm, Image, Part};
-use super::inspector::Inspector;
+use super::hired::Hired;
 use super::params::{MS, SECOND};
 use super::{Client, Event, PATIENCE, Phase, Sim};
 use crate::atlas::{Loss, Lost};
 use crate::decisions;
 use crate::epochs::Epochs;
+use crate::harmed::Harmed;
 use crate::history::{History, Partition};
 use crate::report::{Verdict, Violation};
+use crate::workload::inspector::Inspector;
+use crate::workload::is_mortal;
 
 /// Rounds of harm, at most, before the one that may be the end of all files.
 const ROUNDS: u64 = 3;
@@ -61,24 +62,6 @@ impl Kind {
             Kind::OldCopy => decisions::Kind::OldCopy,
         }
     }
-}
-
-/// What a log's files came to.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Declared {
-    /// What may be lost.
-    pub(super) lost: Vec<Lost>,
-    /// Clients knew of something that was below the mark.
-    pub(super) known: bool,
-}
-
-/// All that was declared.
-#[derive(Debug, Default)]
-pub(super) struct Harmed {
-    pub(super) logs: BTreeMap<LogId, Declared>,
-    broker: bool,
-    /// What the present inspection has read back.
-    pub(super) read: BTreeSet<Partition>,
 }
 
 /// The files of a moment, and what was known then.
@@ -134,7 +117,7 @@ impl Sim {
             return self.refuses();
         }
         self.inspect(kind == Kind::Wipe)?;
-        self.history.inspected(&self.ledger.harmed.read);
+        self.history.inspected();
         Ok(true)
     }
 
@@ -276,10 +259,11 @@ impl Sim {
     /// Everybody is asked; what is asked must be answered.
     fn inspect(&mut self, empty: bool) -> Result<(), Verdict> {
         self.count("inspections");
-        self.ledger.harmed.read.clear();
         self.phase_ends = self.now + PATIENCE;
         let inspector = self.actors.len();
-        self.hire(|id, _| Box::new(Client::new(id, Inspector::new(id, empty))));
+        let seed = self.params.dice.bits("inspector", inspector as u64);
+        let role = Inspector::new(seed, &self.ledger.harmed, empty);
+        self.hire(|id, _| Box::new(Client::new(id, Hired::new(id, seed, role))));
         self.rest()?;
         match self.actors[inspector].owes() {
             Some(who) => Err(Verdict::Stuck(format!("nothing is left to happen after harm, and {who}"))),
@@ -289,32 +273,8 @@ impl Sim {
 
     /// What may be lost from now on; tells whether that may be done at all.
     fn declare(&mut self, loss: &Loss) -> bool {
-        match loss {
-            Loss::Nothing => {}
-            Loss::Everything => return false,
-            Loss::Broker | Loss::Name(_) => self.ledger.harmed.broker = true,
-            Loss::Log(log) => drop(self.ledger.harmed.logs.entry(*log).or_default()),
-            Loss::Records(lost @ Lost { log, .. }) => {
-                let at = self.partition_of(*log);
-                let it = self.ledger.harmed.logs.entry(*log).or_default();
-                it.lost.push(lost.clone());
-                if let Some(at) = at {
-                    it.known |= lost.marked && self.history.knows(&at, &lost.offsets);
-                    self.history.may_lose(&at, &lost.offsets, lost.marked);
-                }
-            }
-        }
-        true
-    }
-
-    /// The partition that a log is of, as clients know it: some were never told its topic's id.
-    fn partition_of(&self, log: LogId) -> Option<Partition> {
-        let name = self.broker.disk.topic(log);
-        let is = |topic: &crate::history::Topic| topic.id.map_or(topic.name == name, |id| id == log.topic);
-        let life = self.history.alive().find(|(_, topic)| is(topic)).map(|(life, _)| life.clone());
-        // Nobody was told of a topic that a question about it has made.
-        let life = life.or_else(|| (!name.is_empty() && !name.starts_with("mortal-")).then(|| name.to_owned()));
-        life.map(|life| (life, log.partition))
+        let disk = &self.broker.disk;
+        self.ledger.harmed.declare(loss, |log, history| partition_of(disk.topic(log), log, history), &mut self.history)
     }
 
     /// The broker has ended by itself: it must have a reason.
@@ -329,6 +289,15 @@ impl Sim {
             contradiction: "it does not start".to_owned(),
         }))
     }
+}
+
+/// The partition that a log is of, as clients know it: some were never told its topic's id. `name`: its topic's.
+fn partition_of(name: &str, log: LogId, history: &History) -> Option<Partition> {
+    let is = |topic: &crate::history::Topic| topic.id.map_or(topic.name == name, |id| id == log.topic);
+    let life = history.alive().find(|(_, topic)| is(topic)).map(|(life, _)| life.clone());
+    // Nobody was told of a topic that a question about it has made.
+    let life = life.or_else(|| (!name.is_empty() && !is_mortal(name)).then(|| name.to_owned()));
+    life.map(|life| (life, log.partition))
 }
 
 #[cfg(test)]

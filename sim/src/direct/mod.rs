@@ -18,7 +18,6 @@ mod durable;
 mod faults;
 mod heap;
 mod hired;
-mod inspector;
 #[cfg(test)]
 mod lies;
 mod losses;

@@ -80,12 +80,19 @@ impl History {
             })
             .collect();
         open.iter().for_each(|(at, offsets)| self.forget(at, offsets));
+        self.read_back.clear();
     }
 
-    /// After a start everybody was asked, and these partitions were served, and read. What recovery has cut of them is
-    /// cut: what comes to stand there from now on is to stay. What it keeps although it is damaged stays so; and of a log
-    /// that it refused it has cut nothing: a later start may.
-    pub fn inspected(&mut self, read: &BTreeSet<Partition>) {
+    /// In this life of the broker all of a partition was served, and read.
+    pub fn reads_back(&mut self, partition: &Partition) {
+        self.read_back.insert(partition.clone());
+    }
+
+    /// After a start every partition was asked for. What recovery has cut of those that were read back is cut: what comes
+    /// to stand there from now on is to stay. What it keeps although it is damaged stays so; and of a log that it refused
+    /// it has cut nothing: a later start may.
+    pub fn inspected(&mut self) {
+        let read = std::mem::take(&mut self.read_back);
         for (at, lost) in &mut self.lost {
             lost.iter_mut().filter(|stake| stake.marked).for_each(|stake| stake.open = false);
             lost.retain(|stake| stake.marked || stake.missed || !read.contains(at));
@@ -180,7 +187,8 @@ mod tests {
         h.sent(&at(), 7, &[7], Sent { bytes: 1, time: 0, stamp: 0 });
         let gap = [(0, 1), (1, 2), (2, 3), (3, 6), (5, 7)];
         assert_eq!(h.clone().finally(&at(), 0, &gap), Ok(()));
-        h.inspected(&[at()].into());
+        h.reads_back(&at());
+        h.inspected();
         assert_eq!(h.finally(&at(), 0, &gap).unwrap_err().property, "dense-offsets");
     }
 
@@ -190,15 +198,17 @@ mod tests {
     fn only_what_was_read_is_settled() {
         let mut h = five();
         h.may_lose(&at(), &(3..i64::MAX), false);
-        h.inspected(&[].into());
+        h.inspected();
         assert_eq!(h.is_lost(&at(), 4), Some(i64::MAX), "it was refused");
         h.dies();
         h.is_missed(&at(), 3);
-        h.inspected(&[at()].into());
+        h.reads_back(&at());
+        h.inspected();
         assert_eq!(h.is_lost(&at(), 4), Some(i64::MAX), "it is served, and what was harmed still cannot be had");
         h.dies();
         h.may_lose(&at(), &(3..i64::MAX), true);
-        h.inspected(&[at()].into());
+        h.reads_back(&at());
+        h.inspected();
         assert_eq!(h.lost[&at()].len(), 1, "of the two what was marked is left");
         assert!(h.lost[&at()][0].marked);
     }

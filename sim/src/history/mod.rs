@@ -18,7 +18,7 @@ mod topics;
 pub use starts::Keeping;
 pub use topics::{Moment, Topic, name_of};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::report::Violation;
 use losses::Stake;
@@ -84,6 +84,8 @@ pub struct History {
     repeats: BTreeMap<Partition, usize>,
     /// What may be missing.
     lost: BTreeMap<Partition, Vec<Stake>>,
+    /// What was read back in this life of the broker.
+    read_back: BTreeSet<Partition>,
     starts: Starts,
     topics: Topics,
     given: Given,

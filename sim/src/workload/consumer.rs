@@ -19,7 +19,7 @@ use klamm_core::wire::{
 use super::owner::below_start;
 use super::reading::read;
 use super::session::Session;
-use super::{Ask, Cx, Role, everything, floors, is_mortal, odd_answer, odd_error, vanished};
+use super::{Ask, Cx, Role, everything, floors, is_mortal, odd_answer, odd_error, vanished, wordless};
 use crate::history::{History, Moment, Partition};
 use crate::report::Violation;
 
@@ -554,15 +554,6 @@ fn add(request: &mut FetchRequest, (topic, topic_id): (String, Uuid), asked: Fet
     match request.topics.last_mut().filter(|last| last.topic == topic && last.topic_id == topic_id) {
         Some(last) => last.partitions.push(asked),
         None => request.topics.push(FetchTopic { topic, topic_id, partitions: vec![asked] }),
-    }
-}
-
-/// An answer has no word of what was asked for, or one of what was not.
-fn wordless(of: &str, too_much: bool) -> Violation {
-    Violation {
-        property: "answers-are-answers",
-        fact: format!("{of} was {}asked for", if too_much { "not " } else { "" }),
-        contradiction: format!("{} of it in the answer", if too_much { "there is a word" } else { "there is no word" }),
     }
 }
 

@@ -1,5 +1,5 @@
 //! What clients do: they produce, consume, trim logs, change configs, add partitions, delete topics and make them again,
-//! say things twice, and see that retention did its work.
+//! say things twice, see that retention did its work, and look at what harm has left.
 //!
 //! A role is a step function that wants requests sent and hears answers: it knows neither frames nor time, nor which
 //! engine carries them. Each thing that it asks for ends ok, fail or, when no answer comes, maybe: then it may happen at
@@ -7,6 +7,7 @@
 
 pub mod consumer;
 pub mod insistent;
+pub mod inspector;
 pub mod keeper;
 pub mod owner;
 pub mod producer;
@@ -105,6 +106,15 @@ fn odd_answer(response: &Response) -> Violation {
         property: "answers-are-answers",
         fact: "an answer names its question".into(),
         contradiction: format!("{:?} is of another API", response.key()),
+    }
+}
+
+/// An answer has no word of what was asked for, or one of what was not.
+fn wordless(of: &str, too_much: bool) -> Violation {
+    Violation {
+        property: "answers-are-answers",
+        fact: format!("{of} was {}asked for", if too_much { "not " } else { "" }),
+        contradiction: format!("{} of it in the answer", if too_much { "there is a word" } else { "there is no word" }),
     }
 }
 
@@ -208,7 +218,7 @@ pub(crate) fn listing(name: &str, partitions: impl IntoIterator<Item = i32>, tim
 }
 
 /// A question about all topics.
-fn everything() -> MetadataRequest {
+pub(crate) fn everything() -> MetadataRequest {
     MetadataRequest { topics: None, allow_auto_topic_creation: false, ..MetadataRequest::default() }
 }
 

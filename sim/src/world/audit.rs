@@ -67,7 +67,7 @@ async fn until(ledger: &Ledger, rng: &mut Rng, mut work: impl AsyncFnMut(&mut Co
 }
 
 /// Has a new value acknowledged.
-pub(super) async fn probe(connection: &mut Connection, ledger: &Ledger, cursor: &Cursor) -> Result<bool, Lost> {
+async fn probe(connection: &mut Connection, ledger: &Ledger, cursor: &Cursor) -> Result<bool, Lost> {
     let (value, producer) = (ledger.number(), ledger.number());
     let wall = EPOCH_MS + (elapsed_ns() / MS) as i64;
     let bytes = batch(&[value], 0, Timestamp(wall), None);

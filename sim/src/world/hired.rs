@@ -1,18 +1,21 @@
 //! A role of the workload as a client of this engine: its questions leave as frames of any version that can say them, on one
 //! connection always the same.
 
-use super::ledger::Ledger;
+use super::ledger::{Inspection, Ledger};
 use super::parameters::MS;
 use super::turns::{Turns, pause};
 use crate::client::{Connection, Lost, in_time};
 use crate::clock::{EPOCH_MS, elapsed_ns};
+use crate::dice::Dice;
 use crate::report::Violation;
+use crate::workload::inspector::Inspector;
 use crate::workload::{Ask, Cx, Role, Shared, is_answered};
 use klamm_core::ids::Uuid;
 use klamm_core::rng::{self, Rng};
 use klamm_core::wire::{ListOffsetsRequest, Request, list_offsets};
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -52,7 +55,7 @@ type Waiting<R> = VecDeque<(u64, <R as Role>::Asked)>;
 pub(super) async fn work<R: Role>(ledger: Rc<Ledger>, role: R, turns: Turns) {
     let rng = Rng::new(turns.seed());
     let mut it = Hired { ledger: &ledger, role, turns, next_at: 0, rng };
-    while ledger.is_working() || it.role.owes().is_some() {
+    while ledger.is_working() || it.owes() {
         it.stands_still().await;
         let mut asked = Waiting::<R>::new();
         let ended = async {
@@ -71,12 +74,36 @@ pub(super) async fn work<R: Role>(ledger: Rc<Ledger>, role: R, turns: Turns) {
     }
 }
 
+/// Inspects whenever that is wanted, each time as another client.
+pub(super) async fn inspect(ledger: Rc<Ledger>, dice: Dice, clients: Range<u64>) {
+    for client in clients {
+        while ledger.inspection.get() == Inspection::None {
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        }
+        let turns = Turns::new(dice.clone(), client);
+        let empty = ledger.inspection.get() == Inspection::Empty;
+        let inspector = Inspector::new(turns.seed(), &ledger.harmed.borrow(), empty);
+        work(ledger.clone(), inspector, turns).await;
+        ledger.inspection.set(Inspection::None);
+        ledger.count("inspections", 1);
+    }
+}
+
 impl<R: Role> Hired<'_, R> {
+    /// Whether the role owes anything; when the work is over that is what is waited for.
+    fn owes(&self) -> bool {
+        let owed = self.role.owes();
+        if let Some(what) = owed.as_ref().filter(|_| !self.ledger.is_working()) {
+            self.ledger.waits_for.replace(format!("client {}, who {what}", self.turns.client()));
+        }
+        owed.is_some()
+    }
+
     /// Over one connection, until it breaks or there is nothing left to do. Versions are drawn by the key.
     async fn serve(&mut self, connection: &mut Connection, key: u64, asked: &mut Waiting<R>) -> Result<(), Lost> {
         let ledger = self.ledger;
         let safe = !ledger.is_working();
-        while ledger.is_working() || self.role.owes().is_some() || !asked.is_empty() {
+        while ledger.is_working() || self.owes() || !asked.is_empty() {
             self.stands_still().await;
             for (request, meaning) in self.asks() {
                 let answered = is_answered(&request);

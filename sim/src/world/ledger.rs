@@ -1,18 +1,18 @@
 //! What the clients of a run share: what they saw, what is broken, and which part of the run it is.
 
 use super::nemesis::Came;
-use crate::atlas::Lost as Records;
 use crate::client::{Lost, Wire, values};
 use crate::decisions::Kind;
 use crate::dice::Dice;
+use crate::harmed::Harmed;
 use crate::history::{self, History, Partition};
 use crate::report::{Tally, Violation};
 use bytes::Bytes;
-use klamm_core::ids::{LogId, Uuid};
+use klamm_core::ids::Uuid;
 use klamm_core::rng;
 use klamm_core::wire::{self, Response, error};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// The parts of a run, in order.
@@ -39,15 +39,6 @@ pub(super) enum Inspection {
     Empty,
 }
 
-/// What a log's files came to.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Declared {
-    /// What may be lost.
-    pub(super) lost: Vec<Records>,
-    /// Clients knew of something that was below the mark.
-    pub(super) known: bool,
-}
-
 /// A topic that the broker acknowledged.
 #[derive(Clone, Debug)]
 pub(super) struct Topic {
@@ -72,11 +63,8 @@ pub(super) struct Ledger {
     pub(super) phase: Cell<Phase>,
     /// Losses are declared: the broker may refuse what was harmed.
     pub(super) declared: Cell<bool>,
-    /// Logs that were harmed, and the broker itself.
-    pub(super) harmed: RefCell<BTreeMap<LogId, Declared>>,
-    pub(super) broker_harmed: Cell<bool>,
-    /// What the present inspection has read back.
-    pub(super) read: RefCell<BTreeSet<Partition>>,
+    /// What the disk came to.
+    pub(super) harmed: RefCell<Harmed>,
     /// What somebody wants inspected.
     pub(super) inspection: Cell<Inspection>,
     /// Clients whose work is not ended.
@@ -102,8 +90,6 @@ impl Ledger {
             phase: Cell::new(Phase::Work),
             declared: Cell::new(false),
             harmed: RefCell::default(),
-            broker_harmed: Cell::new(false),
-            read: RefCell::default(),
             inspection: Cell::new(Inspection::None),
             busy: Cell::new(0),
             still: RefCell::default(),

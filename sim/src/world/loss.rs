@@ -2,7 +2,7 @@
 //! then the broker starts again, and all of it is inspected.
 //!
 //! Properties, beside the history's: `only-what-was-harmed` (recovery refuses no other log, and no other broker), and
-//! the two that [`super::inspector`] names. A broker whose own files are harmed refuses to start, with a reason; one
+//! those that [`crate::workload::inspector`] names. A broker whose own files are harmed refuses to start, with a reason; one
 //! whose files are all gone starts as a new one and knows nothing; one that got the files of an earlier moment back
 //! knows what it knew then.
 
@@ -11,9 +11,11 @@ use super::broker::State;
 use super::ledger::Inspection;
 use super::nemesis::{Came, harm, holds};
 use super::plan::is_fair;
-use crate::atlas::{Atlas, Loss, Lost};
+use crate::atlas::{Atlas, Loss};
 use crate::decisions::{Fault, Kind};
 use crate::disk::{Crash, Harm};
+use crate::harmed::Harmed;
+use crate::history::History;
 use crate::report::{Verdict, Violation};
 use klamm_core::ids::LogId;
 
@@ -96,7 +98,7 @@ impl World {
             return self.refuses();
         }
         self.inspect(if round.kind == Kind::Wipe { Inspection::Empty } else { Inspection::Whole })?;
-        self.ledger.history.borrow_mut().inspected(&self.ledger.read.borrow());
+        self.ledger.history.borrow_mut().inspected();
         Ok(true)
     }
 
@@ -266,14 +268,13 @@ impl World {
         let back = self.ledger.history.borrow().back_at(&then);
         *self.ledger.history.borrow_mut() = back;
         // That disk was well.
-        self.ledger.harmed.borrow_mut().clear();
+        self.ledger.harmed.replace(Harmed::default());
         self.ledger.count("old copies", 1);
         self.site.device.disk().harm(Harm::Restore(image));
         Came::Effective
     }
 
     fn inspect(&mut self, what: Inspection) -> Result<(), Verdict> {
-        self.ledger.read.borrow_mut().clear();
         self.ledger.inspection.set(what);
         if !self.steps_until(INSPECTION_MS, false, |ledger, _| ledger.inspection.get() == Inspection::None)? {
             return Err(Verdict::Stuck(format!("the inspection waits for {}", self.ledger.waits_for.borrow())));
@@ -283,35 +284,16 @@ impl World {
 
     /// What may be lost from now on; tells whether that may be done at all.
     fn declare(&mut self, loss: &Loss) -> bool {
-        let mut harmed = self.ledger.harmed.borrow_mut();
-        match loss {
-            Loss::Nothing => {}
-            Loss::Everything => return false,
-            Loss::Broker => self.ledger.broker_harmed.set(true),
-            Loss::Log(log) => drop(harmed.entry(*log).or_default()),
-            Loss::Name(log) => {
-                harmed.entry(*log).or_default();
-                self.ledger.broker_harmed.set(true);
-            }
-            Loss::Records(lost @ Lost { log, .. }) => {
-                let it = harmed.entry(*log).or_default();
-                it.lost.push(lost.clone());
-                let mut history = self.ledger.history.borrow_mut();
-                let life = history.life(log.topic).map(|(life, _)| life.clone());
-                if let Some(life) = life {
-                    let at = (life, log.partition);
-                    it.known |= lost.marked && history.knows(&at, &lost.offsets);
-                    history.may_lose(&at, &lost.offsets, lost.marked);
-                }
-            }
-        }
-        true
+        let partition =
+            |log: LogId, history: &History| history.life(log.topic).map(|(life, _)| (life.clone(), log.partition));
+        let (mut harmed, mut history) = (self.ledger.harmed.borrow_mut(), self.ledger.history.borrow_mut());
+        harmed.declare(loss, partition, &mut history)
     }
 
     /// The broker has ended by itself: it must have a reason.
     fn refuses(&mut self) -> Result<bool, Verdict> {
         let why = self.site.failed.borrow().clone().unwrap_or_default();
-        if self.ledger.broker_harmed.get() && !why.is_empty() {
+        if self.ledger.harmed.borrow().broker && !why.is_empty() {
             self.ledger.count("brokers that refuse", 1);
             return Ok(false);
         }

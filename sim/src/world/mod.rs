@@ -14,7 +14,6 @@ mod audit;
 mod broker;
 mod hired;
 mod hostile;
-mod inspector;
 mod ledger;
 mod loss;
 mod nemesis;
@@ -297,8 +296,8 @@ impl World {
         };
         if self.ledger.phase.get() != Phase::Work {
             let (refused, harmed) = (self.site.refused.borrow(), self.ledger.harmed.borrow());
-            let broker = self.ledger.broker_harmed.get();
-            if let Some((_, why)) = refused.iter().find(|(log, _)| !broker && !harmed.contains_key(log)) {
+            let unharmed = |log| !harmed.broker && !harmed.logs.contains_key(log);
+            if let Some((_, why)) = refused.iter().find(|(log, _)| unharmed(log)) {
                 return broken("nothing-refused", format!("recovery refuses {why}"));
             }
             if let Some(why) = self.site.failed.borrow().as_ref().filter(|_| !self.ledger.declared.get()) {
@@ -381,7 +380,7 @@ fn begin(ledger: &Rc<Ledger>, parameters: &Rc<Parameters>, dice: &Dice) {
         let consumer = Consumer::new(turns.seed(), parameters.reading());
         employ(ledger, hired::work(ledger.clone(), consumer, turns));
     }
-    spawn_local(inspector::inspect(ledger.clone(), turns(6, 0).seed()));
+    spawn_local(hired::inspect(ledger.clone(), dice.clone(), 600..700));
     spawn_local(audit::audit(ledger.clone(), parameters.clone(), turns(7, 0)));
 }
 
@@ -402,7 +401,7 @@ mod tests {
     use crate::decisions::{Decisions, Fault, Kind, recorded, replayed};
     use crate::shrink::shrink;
     use klamm_core::ids::LogId;
-    use klamm_core::wire::Response;
+    use klamm_core::wire::{MetadataResponseTopic, Response, error};
 
     #[test]
     fn what_was_decided_replays_to_the_same_run() {
@@ -463,6 +462,19 @@ mod tests {
             }
         };
         assert_eq!(found_out(lie), "session-kept");
+    }
+
+    #[test]
+    fn a_new_broker_that_knows_a_topic_is_found() {
+        let lie = |response: &mut Response| {
+            if let Response::Metadata(known) = response
+                && known.topics.is_empty()
+            {
+                let (error_code, none) = (error::UNKNOWN_TOPIC_OR_PARTITION, MetadataResponseTopic::default());
+                known.topics.push(MetadataResponseTopic { error_code, ..none });
+            }
+        };
+        assert_eq!(found_out(lie), "new-is-empty");
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! How a partition is read by those who read everything back: the audit and the inspector. What comes is held against what
-//! everybody saw before.
+//! How the audit reads a partition. What comes is held against what everybody saw before.
 
 use super::ledger::{Ledger, Topic};
 use crate::client::{Connection, Lost};

@@ -134,14 +134,15 @@ impl Batch {
         Batch { span: (header.base_timestamp, header.max_timestamp), header, bytes }
     }
 
-    /// A checked batch with the timestamps that its topic wants at this time. Kafka's way with a header that does not
+    /// Gives a checked batch the timestamps that its topic wants at this time. Kafka's way with a header that does not
     /// name the newest timestamp: it is made right.
     ///
     /// # Errors
     /// INVALID_TIMESTAMP when a record is too old or too far ahead. One without a timestamp (-1) is neither.
-    pub fn timed(self, times: Times, now: Timestamp, crc: Crc) -> Result<Batch, Invalid> {
+    pub fn time(&mut self, times: Times, now: Timestamp, crc: Crc) -> Result<(), Invalid> {
         let Times::Create { before_max_ms, after_max_ms } = times else {
-            return Ok(self.restamped(now, LOG_APPEND_TIME_BIT, crc));
+            *self = self.restamped(now, LOG_APPEND_TIME_BIT, crc);
+            return Ok(());
         };
         let (oldest, newest) = self.span;
         let too_old = |at: Timestamp| at != NO_TIMESTAMP && now.0.saturating_sub(at.0) > before_max_ms;
@@ -156,7 +157,10 @@ impl Batch {
         if too_new(newest) {
             return refusal("a record is further ahead than message.timestamp.after.max.ms allows");
         }
-        Ok(if newest == self.header.max_timestamp { self } else { self.restamped(newest, 0, crc) })
+        if newest != self.header.max_timestamp {
+            *self = self.restamped(newest, 0, crc);
+        }
+        Ok(())
     }
 
     /// The indexes of the records with such a timestamp; none where they are compressed.
@@ -219,9 +223,9 @@ impl Batch {
         if rest.is_empty() { Ok(Some(span.ends())) } else { Err(invalid("bytes after the last record")) }
     }
 
-    /// Whose records were read, after all.
-    pub(super) fn spanning(self, span: Span) -> Batch {
-        Batch { span: span.ends(), ..self }
+    /// Its records were read, after all.
+    pub(super) fn spans(&mut self, span: Span) {
+        self.span = span.ends();
     }
 }
 

@@ -168,15 +168,15 @@ impl<'a> Walk<'a> {
 }
 
 impl Batch {
-    /// A checked batch whose records, if they are compressed, are what its header says: so many, of rising offsets, to the
-    /// last byte.
+    /// That the records of a checked batch, if they are compressed, are what its header says: so many, of rising offsets,
+    /// to the last byte.
     ///
     /// # Errors
     /// CORRUPT_MESSAGE for a broken stream, MESSAGE_TOO_LARGE for one that opens to too much, INVALID_RECORD for other
     /// records.
-    pub fn opened(self, open: Open) -> Result<Batch, Invalid> {
+    pub fn open(&mut self, open: Open) -> Result<(), Invalid> {
         if self.header.codec() == Some(Codec::None) {
-            return Ok(self);
+            return Ok(());
         }
         let span = {
             let mut walk = Walk::new(self.bytes(), &self.header, open).map_err(Flaw::refusal)?;
@@ -190,7 +190,8 @@ impl Batch {
             }
             span
         };
-        Ok(self.spanning(span))
+        self.spans(span);
+        Ok(())
     }
 }
 
@@ -282,7 +283,8 @@ mod tests {
     }
 
     fn check(bytes: Bytes) -> Result<Batch, Invalid> {
-        Batch::check(bytes, |_| 0, LIMITS)?.opened(same)
+        let mut batch = Batch::check(bytes, |_| 0, LIMITS)?;
+        batch.open(same).map(|()| batch)
     }
 
     #[test]
@@ -316,8 +318,8 @@ mod tests {
             check(closed(&bytes)).map_err(|invalid| invalid.code).unwrap_err()
         };
         assert_eq!(with(0xff), 2);
-        let batch = Batch::check(closed(&plain()), |_| 0, LIMITS).unwrap();
-        assert_eq!(batch.opened(endless).map_err(|invalid| invalid.code).unwrap_err(), 10);
+        let mut batch = Batch::check(closed(&plain()), |_| 0, LIMITS).unwrap();
+        assert_eq!(batch.open(endless).map_err(|invalid| invalid.code).unwrap_err(), 10);
         assert_eq!(bound(1 << 30), LARGEST_BOUND);
         assert_eq!(bound(100), LEAST_BOUND + 6400);
     }

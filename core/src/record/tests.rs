@@ -287,12 +287,16 @@ fn timestamps_are_the_producers_within_bounds_or_those_of_the_append() {
         Batch::check(builder.build(crc), crc, LIMITS).unwrap()
     };
     let create = |before_max_ms, after_max_ms| Times::Create { before_max_ms, after_max_ms };
-    let code = |times, now| built().timed(times, Timestamp(now), crc).map_err(|invalid| invalid.code).map(|b| b.header);
+    let timed = |times, now| {
+        let mut batch = built();
+        batch.time(times, Timestamp(now), crc).map(|()| batch)
+    };
+    let code = |times, now| timed(times, now).map_err(|invalid| invalid.code).map(|b| b.header);
     assert_eq!(code(create(150, 50), 250), Ok(built().header), "100 is 150 before, 300 is 50 after, -1 is no time");
     assert_eq!(code(create(149, 50), 250), Err(32));
     assert_eq!(code(create(150, 49), 250), Err(32));
 
-    let appended = built().timed(Times::Append, Timestamp(7), crc).unwrap();
+    let appended = timed(Times::Append, 7).unwrap();
     let again = Batch::stored(appended.bytes().clone(), crc).expect("the checksum was made anew");
     assert_eq!((again.header, again.header.max_timestamp), (appended.header, Timestamp(7)));
     let read: Vec<i64> = records(again.bytes()).map(|r| r.unwrap().timestamp.0).collect();
@@ -301,9 +305,9 @@ fn timestamps_are_the_producers_within_bounds_or_those_of_the_append() {
 
 #[test]
 fn a_header_that_does_not_name_the_newest_timestamp_is_made_right() {
-    let wrong = changed(|b| b[35..43].copy_from_slice(&5i64.to_be_bytes())).unwrap();
+    let mut right = changed(|b| b[35..43].copy_from_slice(&5i64.to_be_bytes())).unwrap();
     let bound = Times::Create { before_max_ms: i64::MAX, after_max_ms: i64::MAX };
-    let right = wrong.timed(bound, Timestamp(0), crc).unwrap();
+    right.time(bound, Timestamp(0), crc).unwrap();
     assert_eq!(right.header.max_timestamp, Header::parse(&hex(KAFKA)).unwrap().max_timestamp);
     assert!(Batch::stored(right.bytes().clone(), crc).is_ok());
 }

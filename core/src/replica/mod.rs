@@ -214,9 +214,10 @@ impl Replica {
 
     /// Every wait on this replica, taken out.
     pub fn abandon(&mut self) -> Vec<WaitId> {
-        let mut waits = self.on_committed.pop_reached(Offset(i64::MAX));
-        waits.extend(self.on_flushed.pop_reached(Offset(i64::MAX)));
-        waits.extend(self.on_trimmed.pop_reached(Offset(i64::MAX)));
+        let mut waits = Vec::new();
+        for queue in [&mut self.on_committed, &mut self.on_flushed, &mut self.on_trimmed] {
+            queue.pop_reached(Offset(i64::MAX), &mut waits);
+        }
         waits.extend(core::mem::take(&mut self.readers));
         waits
     }
@@ -306,7 +307,8 @@ impl Replica {
     /// The log's start may have moved: gives the waits that this may end. A fetch that waits below it has an error to
     /// hear.
     pub fn started_later(&mut self) -> Vec<WaitId> {
-        let mut due = self.on_trimmed.pop_reached(self.log.log_start_offset());
+        let mut due = Vec::new();
+        self.on_trimmed.pop_reached(self.log.log_start_offset(), &mut due);
         if !due.is_empty() {
             due.extend(self.readers.iter().copied());
         }
@@ -319,13 +321,21 @@ impl Replica {
         self.followers.values().copied().fold(self.kept_offset(), Offset::min)
     }
 
+    /// Its own disk got further: so may the high watermark; gives the waits that this may end.
+    pub fn advance(&mut self) -> Vec<WaitId> {
+        let due = self.commit(self.in_sync_offset());
+        self.holds();
+        due
+    }
+
     /// Raises the high watermark; gives the waits that this may end.
     pub fn commit(&mut self, upto: Offset) -> Vec<WaitId> {
-        let mut due = self.on_flushed.pop_reached(self.kept_offset());
+        let mut due = Vec::new();
+        self.on_flushed.pop_reached(self.kept_offset(), &mut due);
         if upto > self.high_watermark && self.leading.is_some() {
             assert!(upto <= self.log.log_end_offset(), "{}: committed {upto} past the end", self.log.id());
             self.high_watermark = upto;
-            due.extend(self.on_committed.pop_reached(upto));
+            self.on_committed.pop_reached(upto, &mut due);
             due.extend(self.readers.iter().copied());
         }
         due
@@ -423,12 +433,11 @@ impl Queue {
         }
     }
 
-    fn pop_reached(&mut self, upto: Offset) -> Vec<WaitId> {
+    fn pop_reached(&mut self, upto: Offset, waits: &mut Vec<WaitId>) {
         let reached = self.0.partition_point(|(next, _)| *next <= upto);
-        if reached == 0 {
-            return Vec::new();
+        if reached > 0 {
+            waits.extend(self.0.drain(..reached).map(|(_, wait)| wait));
         }
-        self.0.drain(..reached).map(|(_, wait)| wait).collect()
     }
 }
 

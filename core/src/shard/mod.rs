@@ -432,8 +432,9 @@ impl Shard {
             self.metadata_done(seq, step);
         } else {
             let is_to_be_placed = !replica.is_placed() && replica.log().is_made();
-            self.advance(log, step);
-            self.started_later(log, step);
+            let (committed, started) = (replica.advance(), replica.started_later());
+            self.wake_all(committed, step);
+            self.wake_all(started, step);
             if is_to_be_placed {
                 self.place(log, step);
             }
@@ -480,13 +481,8 @@ impl Shard {
 
     /// A partition's own disk got further: so may its high watermark.
     fn advance(&mut self, log: LogId, step: &mut Step<'_>) {
-        let Some(replica) = self.replicas.get_mut(&log) else { return };
-        let upto = replica.in_sync_offset();
-        let due = replica.commit(upto);
-        self.wake_all(due, step);
-        if let Some(replica) = self.replicas.get(&log) {
-            replica.holds();
-        }
+        let committed = self.replicas.get_mut(&log).map(|replica| replica.advance()).unwrap_or_default();
+        self.wake_all(committed, step);
     }
 
     fn tick(&mut self, step: &mut Step<'_>) {

@@ -3,11 +3,13 @@
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use bytes::Bytes;
 
 use super::waits::{FetchWait, ListWait, ProduceWait, RoomWait, Wait};
 use super::{Origin, Shard, Step};
 use crate::effect::{
-    Answer, Effect, FetchPart, FetchResult, Few, ListPart, ListResult, Lookup, ProducePart, ProduceResult, Query,
+    Answer, Config, Effect, FetchPart, FetchResult, Few, ListPart, ListResult, Lookup, ProducePart, ProduceResult,
+    Query,
 };
 use crate::ids::{Correlation, LeaderEpoch, LogId, Offset, Ticket, Timestamp};
 use crate::metadata::Image;
@@ -28,74 +30,26 @@ impl Shard {
         let wait = self.waits.next_id();
         let mut results = Few::with_capacity(parts.len());
         let mut open = Few::new();
-        for part in parts {
-            let (result, next) = self.append(part, acks, zstd, step);
-            if let Some(next) = next {
-                let (log, next) = next;
-                let replica = self.replicas.get_mut(&log).expect("it was appended to");
+        for ProducePart { log, records } in parts {
+            let Some(replica) = self.replicas.get_mut(&log) else {
+                results.push(not_produced(absent(&self.image, log), None));
+                continue;
+            };
+            let appended = append(replica, records, acks, zstd, &self.config, step);
+            if let Ok((_, next)) = appended {
+                self.flushes.arm(replica);
                 if acks != 0 && !replica.reached(acks, next) {
                     replica.wake_at(acks, next, wait);
                     open.push((results.len(), log, next));
                 }
             }
-            results.push(result);
+            results.push(appended.map_or_else(|refused| refused, |(result, _)| result));
         }
         if open.is_empty() {
             return self.answer(origin, Answer::Produce(results), step);
         }
         let deadline = step.now.monotonic.plus_ms(i64::from(timeout_ms));
         self.waits.park(Wait::Produce(ProduceWait { origin, acks, results, open }), Some(deadline));
-    }
-
-    /// Appends one part; gives its result and, if it is in the log, what to wait for.
-    fn append(
-        &mut self,
-        part: ProducePart,
-        acks: i16,
-        zstd: bool,
-        step: &mut Step<'_>,
-    ) -> (ProduceResult, Option<(LogId, Offset)>) {
-        let Some(replica) = self.replicas.get_mut(&part.log) else {
-            return (not_produced(absent(&self.image, part.log), None), None);
-        };
-        let limits = Limits { max_message_bytes: replica.keeping().max_message_bytes, zstd };
-        // What is refused for what the log has or takes, and not as a request, is told where the log begins.
-        let log_start_offset = replica.log().log_start_offset();
-        let checked = Batch::check(part.records, self.config.crc, limits);
-        let batch = match checked.and_then(|batch| batch.opened(self.config.open)) {
-            Ok(batch) if batch.header.is_transactional() => {
-                return (not_produced(error::INVALID_TXN_STATE, Some("transactions are not served")), None);
-            }
-            Ok(_) if acks == -1 && !replica.is_in_sync_enough() => {
-                let refused = not_produced(error::NOT_ENOUGH_REPLICAS, None);
-                return (ProduceResult { log_start_offset, ..refused }, None);
-            }
-            Ok(batch) => batch,
-            Err(invalid) => return (refusal(invalid, log_start_offset), None),
-        };
-        let times = replica.keeping().times;
-        let batch = match batch.timed(times, step.now.wall, self.config.crc) {
-            Ok(batch) => batch,
-            Err(invalid) => return (refusal(invalid, log_start_offset), None),
-        };
-        let end = replica.log().log_end_offset();
-        match replica.append(batch, step.now, step.out) {
-            Attempt::At(appended) => {
-                self.flushes.arm(replica);
-                // When a duplicate's original was appended is not remembered.
-                let now = times == Times::Append && appended.base == end;
-                let result = ProduceResult {
-                    error: error::NONE,
-                    base_offset: appended.base,
-                    log_append_time: if now { step.now.wall } else { Timestamp(-1) },
-                    log_start_offset,
-                    message: None,
-                    bad_records: Vec::new(),
-                };
-                (result, Some((part.log, appended.next)))
-            }
-            Attempt::Refused(code) => (ProduceResult { log_start_offset, ..not_produced(code, None) }, None),
-        }
     }
 
     pub(super) fn fetch(
@@ -289,6 +243,48 @@ impl Shard {
             Some(Wait::Fetch(_)) => self.end_fetch(id, step),
             Some(Wait::List(_) | Wait::Room(_)) | None => {}
         }
+    }
+}
+
+/// Appends what a client sent for one partition; gives its result, and what to wait for if it is in the log.
+fn append(
+    replica: &mut Replica,
+    records: Bytes,
+    acks: i16,
+    zstd: bool,
+    config: &Config,
+    step: &mut Step<'_>,
+) -> Result<(ProduceResult, Offset), ProduceResult> {
+    let limits = Limits { max_message_bytes: replica.keeping().max_message_bytes, zstd };
+    // What is refused for what the log has or takes, and not as a request, is told where the log begins.
+    let log_start_offset = replica.log().log_start_offset();
+    let refuse = |invalid| refusal(invalid, log_start_offset);
+    let mut batch = Batch::check(records, config.crc, limits).map_err(refuse)?;
+    batch.open(config.open).map_err(refuse)?;
+    if batch.header.is_transactional() {
+        return Err(not_produced(error::INVALID_TXN_STATE, Some("transactions are not served")));
+    }
+    if acks == -1 && !replica.is_in_sync_enough() {
+        return Err(ProduceResult { log_start_offset, ..not_produced(error::NOT_ENOUGH_REPLICAS, None) });
+    }
+    let times = replica.keeping().times;
+    batch.time(times, step.now.wall, config.crc).map_err(refuse)?;
+    let end = replica.log().log_end_offset();
+    match replica.append(batch, step.now, step.out) {
+        Attempt::At(appended) => {
+            // When a duplicate's original was appended is not remembered.
+            let now = times == Times::Append && appended.base == end;
+            let result = ProduceResult {
+                error: error::NONE,
+                base_offset: appended.base,
+                log_append_time: if now { step.now.wall } else { Timestamp(-1) },
+                log_start_offset,
+                message: None,
+                bad_records: Vec::new(),
+            };
+            Ok((result, appended.next))
+        }
+        Attempt::Refused(code) => Err(ProduceResult { log_start_offset, ..not_produced(code, None) }),
     }
 }
 

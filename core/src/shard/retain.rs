@@ -6,7 +6,7 @@ use super::owner::absent;
 use super::waits::{DeleteWait, Wait};
 use super::{Origin, Shard, Step};
 use crate::effect::{Answer, DeletePart, DescribePart, Description, EpochPart, Few};
-use crate::ids::{LeaderEpoch, LogId, Offset};
+use crate::ids::{LeaderEpoch, Offset};
 use crate::replica::WaitId;
 use crate::wire::error;
 
@@ -113,11 +113,5 @@ impl Shard {
         let looked = limited.map(|replica| replica.retain(step.now.wall, step.out)).count();
         let next = step.now.monotonic.plus_ms(self.configs(None).retention_check_interval_ms());
         self.retention_at = (looked > 0).then_some(next);
-    }
-
-    /// A log's start may have moved.
-    pub(super) fn started_later(&mut self, log: LogId, step: &mut Step<'_>) {
-        let due = self.replicas.get_mut(&log).map(|replica| replica.started_later()).unwrap_or_default();
-        self.wake_all(due, step);
     }
 }

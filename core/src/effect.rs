@@ -447,8 +447,15 @@ pub struct ProduceResult {
     pub log_append_time: Timestamp,
     /// Log start offset, or -1.
     pub log_start_offset: Offset,
-    /// Why it was refused, for a person.
-    pub message: Option<String>,
+    /// Why it was refused, where there is more to say than the code does.
+    pub refused: Option<Box<Refused>>,
+}
+
+/// Why a batch was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// For a person.
+    pub reason: &'static str,
     /// The records that are to blame, by their index in the batch.
     pub bad_records: Vec<i32>,
 }

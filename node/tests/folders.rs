@@ -165,7 +165,7 @@ fn a_partition_that_cannot_be_read_is_refused_alone() {
     both.max_bytes = 4 << 20;
     for offset in 0..2 {
         both.topics.iter_mut().for_each(|topic| topic.partitions[0].fetch_offset = offset);
-        let Response::Fetch(answer) = client.ask(11, both.clone()) else { panic!() };
+        let Response::Fetch(answer) = client.ask(11, (*both).clone()) else { panic!() };
         let told: Vec<_> = answer.responses.iter().map(|topic| topic.partitions[0].error_code).collect();
         let bad = if offset == 0 { error::CORRUPT_MESSAGE } else { error::NONE };
         assert_eq!(told, [bad, error::NONE], "at {offset}");

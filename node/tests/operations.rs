@@ -72,7 +72,7 @@ fn epochs_that_nobody_wrote_in_have_an_end() {
     // An epoch to come has no end to tell; an answer without one would have said that all is well.
     let Request::Fetch(mut ahead) = fetch("t", 0, 0, 0) else { panic!() };
     ahead.topics[0].partitions[0].last_fetched_epoch = 7;
-    let Response::Fetch(answer) = client.ask(12, ahead) else { panic!() };
+    let Response::Fetch(answer) = client.ask(12, *ahead) else { panic!() };
     assert_eq!(answer.responses[0].partitions[0].error_code, error::OFFSET_OUT_OF_RANGE);
     broker.stop();
 }

@@ -184,7 +184,7 @@ impl Client {
             topics: vec![topic],
             ..FetchRequest::default()
         };
-        let Response::Fetch(answer) = self.ask(11, Request::Fetch(request))? else { panic!() };
+        let Response::Fetch(answer) = self.ask(11, Request::from(request))? else { panic!() };
         let part = &answer.responses[0].partitions[0];
         assert_eq!(part.error_code, error::NONE, "fetch of {partition} from {from}: {}", error::name(part.error_code));
         let Records::Bytes(bytes) = &part.records else { panic!("an answer has bytes") };

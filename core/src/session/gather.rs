@@ -1,11 +1,12 @@
 //! A client request that is answered from several places: its parts go to the shards that own the logs, its answer is
 //! put together here, in the request's order.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::effect::{FetchPart, FetchResult, Few, ListPart, ListResult, ProducePart, ProduceResult, Range};
+use crate::effect::{FetchPart, FetchResult, Few, ListPart, ListResult, ProducePart, ProduceResult, Range, Refused};
 use crate::ids::{ConnectionId, LeaderEpoch, LogId, Offset, ShardIndex, Timestamp};
 use crate::metadata::{Image, Topic};
 use crate::session::fetch::{FetchSessions, InSession};
@@ -79,7 +80,7 @@ pub enum Kind {
         response: ProduceResponse,
     },
     /// A fetch.
-    Fetch(FetchGather),
+    Fetch(Box<FetchGather>),
     /// A list-offsets.
     ListOffsets(ListOffsetsResponse),
     /// A request about logs themselves.
@@ -157,18 +158,20 @@ pub fn produced(response: &mut ProduceResponse, at: Place, result: ProduceResult
     answer.base_offset = result.base_offset.0;
     answer.log_append_time_ms = result.log_append_time.0;
     answer.log_start_offset = result.log_start_offset.0;
-    answer.record_errors = record_errors(&result.bad_records, result.message.as_deref());
-    answer.error_message = result.message;
+    if let Some(refused) = result.refused {
+        answer.record_errors = record_errors(&refused);
+        answer.error_message = Some(refused.reason.into());
+    }
 }
 
 /// Names every bad record (KIP-467), and of the first few what is wrong with them: of the others the answer's own message
 /// says it.
-fn record_errors(bad_records: &[i32], message: Option<&str>) -> Vec<BatchIndexAndErrorMessage> {
+fn record_errors(refused: &Refused) -> Vec<BatchIndexAndErrorMessage> {
     let error = |(at, batch_index): (usize, &i32)| BatchIndexAndErrorMessage {
         batch_index: *batch_index,
-        batch_index_error_message: message.filter(|_| at < WORDED_RECORDS).map(String::from),
+        batch_index_error_message: (at < WORDED_RECORDS).then(|| refused.reason.into()),
     };
-    bad_records.iter().enumerate().map(error).collect()
+    refused.bad_records.iter().enumerate().map(error).collect()
 }
 
 /// How a produce ends: with acks=0 only by silence or, after any error, by the connection's end.
@@ -218,7 +221,7 @@ pub fn refused_fetch(request: FetchRequest, error_code: i16) -> FetchResponse {
 
 /// Takes a fetch request apart: what it asks for itself, or what its session does.
 #[must_use]
-pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Vec<(Place, FetchPart)>, FetchGather) {
+pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Vec<(Place, FetchPart)>, Box<FetchGather>) {
     let mut parts = Vec::new();
     let mut response = FetchResponse::default();
     // What a session holds is named once.
@@ -256,7 +259,7 @@ pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Vec<(
         min_bytes: if refused { 0 } else { request.min_bytes.max(0) as u32 },
         readable: Vec::new(),
     };
-    (parts, gather)
+    (parts, Box::new(gather))
 }
 
 /// A log, unless it was named before.

@@ -40,7 +40,7 @@ impl Shard {
             }
             Request::Metadata(r) => self.metadata(conn, slot, r, step),
             Request::Produce(r) => self.produce_request(conn, slot, r, step),
-            Request::Fetch(r) => self.fetch_request(conn, slot, r, step),
+            Request::Fetch(r) => self.fetch_request(conn, slot, *r, step),
             Request::ListOffsets(r) => self.list_request(conn, slot, r, step),
             Request::DeleteRecords(r) => self.delete_request(conn, slot, r, step),
             Request::OffsetForLeaderEpoch(r) => self.epochs_request(conn, slot, r, step),

@@ -1,7 +1,7 @@
 //! Serves the logs of this shard: produce, fetch, list-offsets, for its own connections and other shards alike.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::string::ToString;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use super::waits::{FetchWait, ListWait, ProduceWait, RoomWait, Wait};
 use super::{Origin, Shard, Step};
 use crate::effect::{
     Answer, Config, Effect, FetchPart, FetchResult, Few, ListPart, ListResult, Lookup, ProducePart, ProduceResult,
-    Query,
+    Query, Refused,
 };
 use crate::ids::{Correlation, LeaderEpoch, LogId, Offset, Ticket, Timestamp};
 use crate::metadata::Image;
@@ -32,7 +32,7 @@ impl Shard {
         let mut open = Few::new();
         for ProducePart { log, records } in parts {
             let Some(replica) = self.replicas.get_mut(&log) else {
-                results.push(not_produced(absent(&self.image, log), None));
+                results.push(not_produced(absent(&self.image, log)));
                 continue;
             };
             let appended = append(replica, records, acks, zstd, &self.config, step);
@@ -189,7 +189,7 @@ impl Shard {
                     match refusal {
                         Ok(replica) => !replica.reached(acks, *next),
                         Err(code) => {
-                            results[*index] = not_produced(code, None);
+                            results[*index] = not_produced(code);
                             false
                         }
                     }
@@ -235,7 +235,7 @@ impl Shard {
         match self.waits.get_mut(id) {
             Some(Wait::Produce(wait)) => {
                 for (index, _, _) in &wait.open {
-                    wait.results[*index] = not_produced(error::REQUEST_TIMED_OUT, None);
+                    wait.results[*index] = not_produced(error::REQUEST_TIMED_OUT);
                 }
                 self.end_produce(id, step);
             }
@@ -262,10 +262,12 @@ fn append(
     let mut batch = Batch::check(records, config.crc, limits).map_err(refuse)?;
     batch.open(config.open).map_err(refuse)?;
     if batch.header.is_transactional() {
-        return Err(not_produced(error::INVALID_TXN_STATE, Some("transactions are not served")));
+        let reason = "transactions are not served";
+        let refused = Some(Box::new(Refused { reason, bad_records: Vec::new() }));
+        return Err(ProduceResult { refused, ..not_produced(error::INVALID_TXN_STATE) });
     }
     if acks == -1 && !replica.is_in_sync_enough() {
-        return Err(ProduceResult { log_start_offset, ..not_produced(error::NOT_ENOUGH_REPLICAS, None) });
+        return Err(ProduceResult { log_start_offset, ..not_produced(error::NOT_ENOUGH_REPLICAS) });
     }
     let times = replica.keeping().times;
     batch.time(times, step.now.wall, config.crc).map_err(refuse)?;
@@ -279,12 +281,11 @@ fn append(
                 base_offset: appended.base,
                 log_append_time: if now { step.now.wall } else { Timestamp(-1) },
                 log_start_offset,
-                message: None,
-                bad_records: Vec::new(),
+                refused: None,
             };
             Ok((result, appended.next))
         }
-        Attempt::Refused(code) => Err(ProduceResult { log_start_offset, ..not_produced(code, None) }),
+        Attempt::Refused(code) => Err(ProduceResult { log_start_offset, ..not_produced(code) }),
     }
 }
 
@@ -294,18 +295,17 @@ pub(super) fn absent(image: &Image, log: LogId) -> i16 {
     if known { error::NOT_LEADER_OR_FOLLOWER } else { error::UNKNOWN_TOPIC_OR_PARTITION }
 }
 
-fn not_produced(error: i16, message: Option<&str>) -> ProduceResult {
+fn not_produced(error: i16) -> ProduceResult {
     let none = Offset(-1);
     let log_append_time = Timestamp(-1);
-    let message = message.map(ToString::to_string);
-    let bad_records = Vec::new();
-    ProduceResult { error, base_offset: none, log_append_time, log_start_offset: none, message, bad_records }
+    ProduceResult { error, base_offset: none, log_append_time, log_start_offset: none, refused: None }
 }
 
 fn refusal(invalid: Invalid, log_start_offset: Offset) -> ProduceResult {
-    let none = not_produced(invalid.code, Some(invalid.reason));
+    let none = not_produced(invalid.code);
     let log_start_offset = if invalid.by_log { log_start_offset } else { none.log_start_offset };
-    ProduceResult { bad_records: invalid.records, log_start_offset, ..none }
+    let refused = Refused { reason: invalid.reason, bad_records: invalid.records };
+    ProduceResult { refused: Some(Box::new(refused)), log_start_offset, ..none }
 }
 
 fn total(readings: &[Reading]) -> u32 {

@@ -3,6 +3,7 @@
 //! Request header 2 and response header 1 where the API is flexible, else 1 and 0; the client id is never compact, and
 //! ApiVersions always answers with header 0, because its asker does not know yet what it may send.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -43,8 +44,11 @@ pub struct Api {
 }
 
 macro_rules! apis {
+    // By far the largest one: it makes no room in all others.
+    (@held FetchRequest) => { Box<FetchRequest> };
+    (@held $request:tt) => { $request };
     ($($(#[$doc:meta])* $name:ident = $key:literal, advertised $min:literal, served $served:literal..=$max:literal,
-        flexible $flexible:literal, $request:ident, $response:ident;)*) => {
+        flexible $flexible:literal, $request:tt, $response:ident;)*) => {
         /// Names an API.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
@@ -55,7 +59,7 @@ macro_rules! apis {
         /// A request.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Request {
-            $($(#[$doc])* $name($request),)*
+            $($(#[$doc])* $name(apis!(@held $request)),)*
             /// ApiVersions in a version that is not spoken: error UNSUPPORTED_VERSION and the entry of ApiVersions
             /// answer it, in version 0.
             UnsupportedApiVersions,
@@ -70,7 +74,7 @@ macro_rules! apis {
         $(
             impl From<$request> for Request {
                 fn from(request: $request) -> Request {
-                    Request::$name(request)
+                    Request::$name(request.into())
                 }
             }
             impl From<$response> for Response {
@@ -121,7 +125,7 @@ macro_rules! apis {
 
             fn decode(key: ApiKey, r: &mut Reader, form: Form) -> Result<Request, Malformed> {
                 match key {
-                    $(ApiKey::$name => decode::<$request>(r, form).map(Request::$name),)*
+                    $(ApiKey::$name => decode::<$request>(r, form).map(Request::from),)*
                 }
             }
 

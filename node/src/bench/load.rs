@@ -180,7 +180,7 @@ fn fetch_frame(offset: i64, max_bytes: u32) -> Bytes {
     let topic = FetchTopic { topic: TOPIC.into(), partitions: vec![partition], ..FetchTopic::default() };
     let request =
         FetchRequest { max_wait_ms: 500, min_bytes: 1, max_bytes: max, topics: vec![topic], ..FetchRequest::default() };
-    encode_request(FETCH_VERSION, 0, Some("bench"), &Request::Fetch(request))
+    encode_request(FETCH_VERSION, 0, Some("bench"), &Request::from(request))
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {

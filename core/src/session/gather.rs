@@ -38,6 +38,29 @@ pub struct Place {
     pub partition: usize,
 }
 
+/// What a request asks of logs.
+#[derive(Debug)]
+pub struct Parts<T> {
+    /// Where the results go.
+    pub places: Few<Place>,
+    /// What is asked, for each place.
+    pub asked: Few<T>,
+}
+
+impl<T> Default for Parts<T> {
+    fn default() -> Parts<T> {
+        Parts { places: Few::new(), asked: Few::new() }
+    }
+}
+
+impl<T> Parts<T> {
+    /// Adds one.
+    pub fn push(&mut self, place: Place, asked: T) {
+        self.places.push(place);
+        self.asked.push(asked);
+    }
+}
+
 /// A request that waits for answers.
 #[derive(Debug)]
 pub struct Gather {
@@ -124,8 +147,8 @@ fn log_of(topic: &Topic, partition: i32) -> Result<LogId, i16> {
 
 /// Takes a produce request apart.
 #[must_use]
-pub fn produce(image: &Image, request: ProduceRequest) -> (Few<(Place, ProducePart)>, ProduceResponse) {
-    let mut parts = Few::new();
+pub fn produce(image: &Image, request: ProduceRequest) -> (Parts<ProducePart>, ProduceResponse) {
+    let mut parts = Parts::default();
     let bad_acks = !(-1..=1).contains(&request.acks);
     let by_id = request.topic_ids;
     let topic = |(t, topic): (usize, TopicProduceData)| {
@@ -138,7 +161,7 @@ pub fn produce(image: &Image, request: ProduceRequest) -> (Few<(Place, ProducePa
                 _ if bad_acks => answer.error_code = error::INVALID_REQUIRED_ACKS,
                 Ok(log) => {
                     let records = data.records.unwrap_or_default();
-                    parts.push((Place { topic: t, partition: p }, ProducePart { log, records }));
+                    parts.push(Place { topic: t, partition: p }, ProducePart { log, records });
                 }
                 Err(code) => answer.error_code = code,
             }
@@ -221,8 +244,8 @@ pub fn refused_fetch(request: FetchRequest, error_code: i16) -> FetchResponse {
 
 /// Takes a fetch request apart: what it asks for itself, or what its session does.
 #[must_use]
-pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Vec<(Place, FetchPart)>, Box<FetchGather>) {
-    let mut parts = Vec::new();
+pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Parts<FetchPart>, Box<FetchGather>) {
+    let mut parts = Parts::default();
     let mut response = FetchResponse::default();
     // What a session holds is named once.
     let mut named = (!session.incremental).then(BTreeSet::new);
@@ -233,7 +256,7 @@ pub fn fetch(image: &Image, request: FetchRequest, session: InSession) -> (Vec<(
             let by = TopicRef::of(&topic.topic, topic.topic_id, request.topic_ids);
             let found = find(image, by, asked.partition);
             match found.and_then(|log| once(&mut named, log)) {
-                Ok(log) => parts.push((Place { topic: t, partition: p }, fetch_part(log, asked))),
+                Ok(log) => parts.push(Place { topic: t, partition: p }, fetch_part(log, asked)),
                 Err(code) => {
                     answer.error_code = code;
                     answer.high_watermark = -1;
@@ -343,8 +366,8 @@ fn reach(ranges: &[Range], max_bytes: u32) -> u32 {
 
 /// Takes a list-offsets request apart.
 #[must_use]
-pub fn list_offsets(image: &Image, request: ListOffsetsRequest) -> (Vec<(Place, ListPart)>, ListOffsetsResponse) {
-    let mut parts = Vec::new();
+pub fn list_offsets(image: &Image, request: ListOffsetsRequest) -> (Parts<ListPart>, ListOffsetsResponse) {
+    let mut parts = Parts::default();
     let mut response = ListOffsetsResponse::default();
     let named = request.topics.iter().flat_map(|t| t.partitions.iter().map(|p| (t.name.clone(), p.partition_index)));
     let mut times: BTreeMap<(String, i32), usize> = BTreeMap::new();
@@ -356,7 +379,7 @@ pub fn list_offsets(image: &Image, request: ListOffsetsRequest) -> (Vec<(Place, 
             let mut answer = no_offset(asked.partition_index);
             let once = times.get(&(topic.name.clone(), asked.partition_index)) == Some(&1);
             match check_list(image, &topic.name, once, asked, request.lowest_timestamp, level) {
-                Ok(part) => parts.push((Place { topic: t, partition: p }, part)),
+                Ok(part) => parts.push(Place { topic: t, partition: p }, part),
                 Err(code) => answer.error_code = code,
             }
             answers.push(answer);

@@ -5,7 +5,7 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::gather::{Place, find};
+use super::gather::{Parts, Place, find};
 use crate::effect::{Answer, DeletePart, DescribePart, Description, EpochPart, Room};
 use crate::ids::{BrokerId, LeaderEpoch, LogId, Offset};
 use crate::metadata::Image;
@@ -32,8 +32,8 @@ pub enum LogsAnswer {
 
 /// Takes a delete-records request apart.
 #[must_use]
-pub fn delete_records(image: &Image, request: DeleteRecordsRequest) -> (Vec<(Place, DeletePart)>, LogsAnswer) {
-    let mut parts = Vec::new();
+pub fn delete_records(image: &Image, request: DeleteRecordsRequest) -> (Parts<DeletePart>, LogsAnswer) {
+    let mut parts = Parts::default();
     let mut response = DeleteRecordsResponse::default();
     for (t, topic) in request.topics.into_iter().enumerate() {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -44,7 +44,7 @@ pub fn delete_records(image: &Image, request: DeleteRecordsRequest) -> (Vec<(Pla
             match find(image, TopicRef::Name(&topic.name), partition_index) {
                 Ok(log) => {
                     let part = DeletePart { log, to: Offset(asked.offset) };
-                    parts.push((Place { topic: t, partition: p }, part));
+                    parts.push(Place { topic: t, partition: p }, part);
                 }
                 Err(code) => answer.error_code = code,
             }
@@ -57,8 +57,8 @@ pub fn delete_records(image: &Image, request: DeleteRecordsRequest) -> (Vec<(Pla
 
 /// Takes an offset-for-leader-epoch request apart.
 #[must_use]
-pub fn epoch_ends(image: &Image, request: OffsetForLeaderEpochRequest) -> (Vec<(Place, EpochPart)>, LogsAnswer) {
-    let mut parts = Vec::new();
+pub fn epoch_ends(image: &Image, request: OffsetForLeaderEpochRequest) -> (Parts<EpochPart>, LogsAnswer) {
+    let mut parts = Parts::default();
     let mut response = OffsetForLeaderEpochResponse::default();
     for (t, topic) in request.topics.into_iter().enumerate() {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -68,7 +68,7 @@ pub fn epoch_ends(image: &Image, request: OffsetForLeaderEpochRequest) -> (Vec<(
                 Ok(log) => {
                     let current_leader_epoch = LeaderEpoch(asked.current_leader_epoch);
                     let part = EpochPart { log, current_leader_epoch, epoch: LeaderEpoch(asked.leader_epoch) };
-                    parts.push((Place { topic: t, partition: p }, part));
+                    parts.push(Place { topic: t, partition: p }, part);
                 }
                 Err(code) => answer.error_code = code,
             }
@@ -87,13 +87,13 @@ pub fn log_dirs(
     me: BrokerId,
     log_dir: &str,
     request: &DescribeLogDirsRequest,
-) -> (Vec<(Place, DescribePart)>, LogsAnswer) {
+) -> (Parts<DescribePart>, LogsAnswer) {
     let asked = |name: &str, index: i32| match &request.topics {
         None => true,
         Some(topics) => topics.iter().any(|t| t.topic == name && t.partitions.contains(&index)),
     };
     let named: Option<BTreeSet<&str>> = request.topics.as_ref().map(|t| t.iter().map(|t| t.topic.as_str()).collect());
-    let mut parts = Vec::new();
+    let mut parts = Parts::default();
     let mut topics = Vec::new();
     for (name, topic) in image.topics().filter(|(name, _)| named.as_ref().is_none_or(|n| n.contains(name))) {
         let mut partitions = Vec::new();
@@ -101,7 +101,7 @@ pub fn log_dirs(
         for (index, _) in ours {
             let place = Place { topic: topics.len(), partition: partitions.len() };
             let log = LogId { topic: topic.id, partition: index };
-            parts.push((place, DescribePart { log, producers: false }));
+            parts.push(place, DescribePart { log, producers: false });
             partitions.push(DescribeLogDirsPartition { partition_index: index, ..DescribeLogDirsPartition::default() });
         }
         if !partitions.is_empty() {
@@ -115,15 +115,15 @@ pub fn log_dirs(
 
 /// Takes a describe-producers request apart.
 #[must_use]
-pub fn producers(image: &Image, request: DescribeProducersRequest) -> (Vec<(Place, DescribePart)>, LogsAnswer) {
-    let mut parts = Vec::new();
+pub fn producers(image: &Image, request: DescribeProducersRequest) -> (Parts<DescribePart>, LogsAnswer) {
+    let mut parts = Parts::default();
     let mut response = DescribeProducersResponse::default();
     for (t, topic) in request.topics.into_iter().enumerate() {
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
         for (p, partition_index) in topic.partition_indexes.into_iter().enumerate() {
             let mut answer = DescribeProducersPartition { partition_index, ..DescribeProducersPartition::default() };
             match find(image, TopicRef::Name(&topic.name), partition_index) {
-                Ok(log) => parts.push((Place { topic: t, partition: p }, DescribePart { log, producers: true })),
+                Ok(log) => parts.push(Place { topic: t, partition: p }, DescribePart { log, producers: true }),
                 Err(code) => refuse(&mut answer, code),
             }
             partitions.push(answer);

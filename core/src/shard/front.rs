@@ -2,12 +2,11 @@
 
 use alloc::vec::Vec;
 use core::mem;
-use smallvec::smallvec;
 
 use super::{Origin, Shard, Step};
 use crate::effect::{Answer, Call, DeletePart, DescribePart, Effect, EpochPart, FetchPart, Few, ListPart, ProducePart};
 use crate::ids::{ConnectionId, Correlation, LogId, ShardIndex};
-use crate::session::gather::{self, Gather, Kind, Place, Question};
+use crate::session::gather::{self, Gather, Kind, Parts, Place, Question};
 use crate::session::logs;
 use crate::session::{Ending, Slot, cluster, configs, metadata};
 use crate::table::Key;
@@ -74,7 +73,7 @@ impl Shard {
 
     /// Asks shard 0, whose one answer is the client's.
     fn relay(&mut self, conn: ConnectionId, slot: Slot, call: Call, step: &mut Step<'_>) {
-        self.gather(conn, slot, Kind::Relay, smallvec![(ShardIndex(0), Few::new(), call)], step);
+        self.gather(conn, slot, Kind::Relay, [(ShardIndex(0), Few::new(), call)], step);
     }
 
     fn finish(&mut self, conn: ConnectionId, slot: Slot, ending: impl Into<Ending>, step: &mut Step<'_>) {
@@ -98,15 +97,15 @@ impl Shard {
         }
         let call = Call::Admin(AdminRequest::CreateTopics(metadata::creation(missing)));
         request.allow_auto_topic_creation = false;
-        self.gather(conn, slot, Kind::Metadata(request), smallvec![(ShardIndex(0), Few::new(), call)], step);
+        self.gather(conn, slot, Kind::Metadata(request), [(ShardIndex(0), Few::new(), call)], step);
     }
 
     fn produce_request(&mut self, conn: ConnectionId, slot: Slot, request: ProduceRequest, step: &mut Step<'_>) {
         let (acks, timeout_ms, zstd) = (request.acks, request.timeout_ms, request.zstd);
         let (parts, response) = gather::produce(&self.image, request);
-        let calls = by_owner(parts, self.config.shards, |part: &ProducePart| part.log);
-        let calls = calls.map(|(to, places, parts)| (to, places, Call::Produce { acks, timeout_ms, zstd, parts }));
-        self.gather(conn, slot, Kind::Produce { acks, response }, calls.collect(), step);
+        let call = |parts| Call::Produce { acks, timeout_ms, zstd, parts };
+        let calls = by_owner(parts, self.config.shards, |part: &ProducePart| part.log, call);
+        self.gather(conn, slot, Kind::Produce { acks, response }, calls, step);
     }
 
     fn fetch_request(&mut self, conn: ConnectionId, slot: Slot, mut request: FetchRequest, step: &mut Step<'_>) {
@@ -123,24 +122,24 @@ impl Shard {
         let max_wait_ms = request.max_wait_ms;
         let (parts, fetch) = gather::fetch(&self.image, request, session);
         let min_bytes = fetch.min_bytes();
-        let calls = by_owner(parts, self.config.shards, |part: &FetchPart| part.log);
-        let calls = calls.map(|(to, places, parts)| (to, places, Call::Fetch { min_bytes, max_wait_ms, parts }));
-        self.gather(conn, slot, Kind::Fetch(fetch), calls.collect(), step);
+        let call = |parts| Call::Fetch { min_bytes, max_wait_ms, parts };
+        let calls = by_owner(parts, self.config.shards, |part: &FetchPart| part.log, call);
+        self.gather(conn, slot, Kind::Fetch(fetch), calls, step);
     }
 
     fn list_request(&mut self, conn: ConnectionId, slot: Slot, request: ListOffsetsRequest, step: &mut Step<'_>) {
         let (parts, response) = gather::list_offsets(&self.image, request);
-        let calls = by_owner(parts, self.config.shards, |part: &ListPart| part.log);
-        let calls = calls.map(|(to, places, parts)| (to, places, Call::ListOffsets { parts }));
-        self.gather(conn, slot, Kind::ListOffsets(response), calls.collect(), step);
+        let call = |parts| Call::ListOffsets { parts };
+        let calls = by_owner(parts, self.config.shards, |part: &ListPart| part.log, call);
+        self.gather(conn, slot, Kind::ListOffsets(response), calls, step);
     }
 
     fn delete_request(&mut self, conn: ConnectionId, slot: Slot, request: DeleteRecordsRequest, step: &mut Step<'_>) {
         let timeout_ms = request.timeout_ms;
         let (parts, answer) = logs::delete_records(&self.image, request);
-        let calls = by_owner(parts, self.config.shards, |part: &DeletePart| part.log);
-        let calls = calls.map(|(to, places, parts)| (to, places, Call::DeleteRecords { timeout_ms, parts }));
-        self.gather(conn, slot, Kind::Logs(answer), calls.collect(), step);
+        let call = |parts| Call::DeleteRecords { timeout_ms, parts };
+        let calls = by_owner(parts, self.config.shards, |part: &DeletePart| part.log, call);
+        self.gather(conn, slot, Kind::Logs(answer), calls, step);
     }
 
     fn epochs_request(
@@ -151,9 +150,9 @@ impl Shard {
         step: &mut Step<'_>,
     ) {
         let (parts, answer) = logs::epoch_ends(&self.image, request);
-        let calls = by_owner(parts, self.config.shards, |part: &EpochPart| part.log);
-        let calls = calls.map(|(to, places, parts)| (to, places, Call::EpochEnds { parts }));
-        self.gather(conn, slot, Kind::Logs(answer), calls.collect(), step);
+        let call = |parts| Call::EpochEnds { parts };
+        let calls = by_owner(parts, self.config.shards, |part: &EpochPart| part.log, call);
+        self.gather(conn, slot, Kind::Logs(answer), calls, step);
     }
 
     fn log_dirs_request(
@@ -164,8 +163,8 @@ impl Shard {
         step: &mut Step<'_>,
     ) {
         let (parts, answer) = logs::log_dirs(&self.image, self.config.broker, &self.config.log_dir, request);
-        let mut calls = describe_calls(parts, self.config.shards);
-        calls.push((self.config.shard, Few::new(), Call::Room));
+        let room = (self.config.shard, Few::new(), Call::Room);
+        let calls = describe_calls(parts, self.config.shards).chain([room]);
         self.gather(conn, slot, Kind::Logs(answer), calls, step);
     }
 
@@ -187,15 +186,16 @@ impl Shard {
         conn: ConnectionId,
         slot: Slot,
         kind: Kind,
-        calls: Few<(ShardIndex, Few<Place>, Call)>,
+        asked: impl IntoIterator<Item = (ShardIndex, Few<Place>, Call)>,
         step: &mut Step<'_>,
     ) {
-        let mut calls = calls;
-        let open =
-            |(to, places, _): &mut (_, Few<Place>, _)| Question { to: *to, places: mem::take(places), open: true };
-        let questions = calls.iter_mut().map(open).collect();
+        let (mut questions, mut calls) = (Few::new(), Few::new());
+        for (to, places, call) in asked {
+            questions.push(Question { to, places, open: true });
+            calls.push((to, call));
+        }
         let id = self.gathers.insert(Gather { conn, slot, questions, kind });
-        for (index, (to, _, call)) in calls.into_iter().enumerate() {
+        for (index, (to, call)) in calls.into_iter().enumerate() {
             self.ask(to, question(id, index), call, step);
         }
         self.end_when_gathered(id, step);
@@ -366,31 +366,33 @@ impl ProducerIds {
     }
 }
 
-/// Sorts parts by the shard that owns their logs.
+/// Sorts parts by the shard that owns their logs, and calls each of these.
 fn by_owner<T>(
-    parts: impl IntoIterator<Item = (Place, T)>,
+    parts: Parts<T>,
     shards: u16,
     log: fn(&T) -> LogId,
-) -> impl Iterator<Item = (ShardIndex, Few<Place>, Few<T>)> {
-    let mut owners: Few<(ShardIndex, Few<Place>, Few<T>)> = Few::new();
-    for (place, part) in parts {
-        let owner = log(&part).owner(shards);
-        let at = owners.partition_point(|(other, _, _)| *other < owner);
-        match owners.get_mut(at).filter(|(other, _, _)| *other == owner) {
-            Some((_, places, parts)) => {
-                places.push(place);
-                parts.push(part);
+    call: impl Fn(Few<T>) -> Call,
+) -> impl Iterator<Item = (ShardIndex, Few<Place>, Call)> {
+    let mut owners: Few<(ShardIndex, Parts<T>)> = Few::new();
+    let mut all = parts.asked.iter().map(|part| log(part).owner(shards));
+    if let Some(one) = all.next().filter(|first| all.all(|other| other == *first)) {
+        owners.push((one, parts));
+    } else {
+        for (place, part) in parts.places.into_iter().zip(parts.asked) {
+            let owner = log(&part).owner(shards);
+            let at = owners.partition_point(|(other, _)| *other < owner);
+            if owners.get(at).is_none_or(|(other, _)| *other != owner) {
+                owners.insert(at, (owner, Parts::default()));
             }
-            None => owners.insert(at, (owner, smallvec![place], smallvec![part])),
+            owners[at].1.push(place, part);
         }
     }
-    owners.into_iter()
+    owners.into_iter().map(move |(to, parts)| (to, parts.places, call(parts.asked)))
 }
 
 /// Asks the owners of logs what they know of them.
-fn describe_calls(parts: Vec<(Place, DescribePart)>, shards: u16) -> Few<(ShardIndex, Few<Place>, Call)> {
-    let calls = by_owner(parts, shards, |part: &DescribePart| part.log);
-    calls.map(|(to, places, parts)| (to, places, Call::Describe { parts })).collect()
+fn describe_calls(parts: Parts<DescribePart>, shards: u16) -> impl Iterator<Item = (ShardIndex, Few<Place>, Call)> {
+    by_owner(parts, shards, |part: &DescribePart| part.log, |parts| Call::Describe { parts })
 }
 
 /// The name of a request's question.

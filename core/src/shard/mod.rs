@@ -433,6 +433,7 @@ impl Shard {
         } else {
             let is_to_be_placed = !replica.is_placed() && replica.log().is_made();
             let (committed, started) = (replica.advance(), replica.started_later());
+            committed.iter().for_each(|wait| self.waits.reached(*wait, replica));
             self.wake_all(committed, step);
             self.wake_all(started, step);
             if is_to_be_placed {

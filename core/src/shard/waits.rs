@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::Origin;
 use crate::effect::{FetchPart, Few, ListResult, ProduceResult};
 use crate::ids::{Instant, LogId, Offset, Ticket};
-use crate::replica::WaitId;
+use crate::replica::{Replica, WaitId};
 use crate::table::Table;
 
 /// A produce that is in its logs and not committed yet.
@@ -113,6 +113,14 @@ impl Waits {
     /// A wait, to look at or change.
     pub(super) fn get_mut(&mut self, id: WaitId) -> Option<&mut Wait> {
         self.table.get_mut(id.0).map(|(wait, _)| wait)
+    }
+
+    /// A replica got further: what a produce waited for in it and is there now, it waits for no more.
+    pub(super) fn reached(&mut self, id: WaitId, replica: &Replica) {
+        if let Some(Wait::Produce(wait)) = self.get_mut(id) {
+            let acks = wait.acks;
+            wait.open.retain(|(_, log, next)| *log != replica.id() || !replica.reached(acks, *next));
+        }
     }
 
     /// Takes a wait out: it is over.

@@ -104,17 +104,18 @@ impl Reader {
     #[inline]
     fn length(&mut self, form: Form, wide: bool) -> Result<Option<usize>, Malformed> {
         let len = if form.flexible {
-            i64::from(self.unsigned()?) - 1
-        } else if wide {
-            i64::from(i32::decode(self, form)?)
+            // One more than it is; 0 for null.
+            (self.unsigned()? as usize).checked_sub(1)
         } else {
-            i64::from(i16::decode(self, form)?)
+            match if wide { i32::decode(self, form)? } else { i32::from(i16::decode(self, form)?) } {
+                -1 => None,
+                len => Some(usize::try_from(len).map_err(|_| Malformed("a length below -1"))?),
+            }
         };
-        match len {
-            -1 if form.nullable => Ok(None),
-            -1 => Err(Malformed("null where there must be a value")),
-            _ => usize::try_from(len).map(Some).map_err(|_| Malformed("a length below -1")),
+        if len.is_none() && !form.nullable {
+            return Err(Malformed("null where there must be a value"));
         }
+        Ok(len)
     }
 
     /// The tagged fields that end a flexible structure. `known` reads one, or says that it does not know it.

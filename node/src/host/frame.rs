@@ -150,8 +150,9 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     /// Takes a short frame that is there.
     pub(super) fn take(&mut self, len: usize) -> Bytes {
         self.expects_long = false;
-        self.buffer.advance(PREFIX);
-        self.buffer.split_to(len).freeze()
+        let mut frame = self.buffer.split_to(PREFIX + len).freeze();
+        frame.advance(PREFIX);
+        frame
     }
 
     /// Begins to read a long frame, whose length was given.
@@ -201,18 +202,17 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
 /// The length that a prefix claims, or what is wrong with it.
 fn check(prefix: [u8; PREFIX]) -> Result<usize, String> {
-    match prefix {
-        [b'G', b'E', b'T', b' '] | [b'P', b'O', b'S', b'T'] | [b'H', b'E', b'A', b'D'] => {
-            return Err("speaks HTTP: this port speaks Kafka".to_owned());
-        }
-        [0x16, 3, 0..=4, _] => return Err("begins a TLS handshake: this port is plaintext".to_owned()),
-        _ => {}
-    }
     let claimed = i32::from_be_bytes(prefix);
-    match usize::try_from(claimed) {
-        Ok(len @ 1..=MAX_FRAME) => Ok(len),
-        _ => Err(format!("a frame of {claimed} bytes, not of 1 to {MAX_FRAME}")),
+    if let Ok(len @ 1..=MAX_FRAME) = usize::try_from(claimed) {
+        return Ok(len);
     }
+    Err(match prefix {
+        [b'G', b'E', b'T', b' '] | [b'P', b'O', b'S', b'T'] | [b'H', b'E', b'A', b'D'] => {
+            "speaks HTTP: this port speaks Kafka".to_owned()
+        }
+        [0x16, 3, 0..=4, _] => "begins a TLS handshake: this port is plaintext".to_owned(),
+        _ => format!("a frame of {claimed} bytes, not of 1 to {MAX_FRAME}"),
+    })
 }
 
 #[cfg(test)]

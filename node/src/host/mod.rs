@@ -305,20 +305,20 @@ impl<D: Disk, C: Clock> Host<D, C> {
             drop(self.forget(*conn));
         }
         self.shared.counters.told(&input);
-        let seen = self.observer.is_some().then(|| input.clone());
         let mut effects = mem::take(&mut self.effects);
-        self.shard.step(now, input, &mut effects);
-        if let (Some(observer), Some(input)) = (&mut self.observer, seen) {
-            observer(now, &input, &effects);
+        match &mut self.observer {
+            None => self.shard.step(now, input, &mut effects),
+            Some(observer) => {
+                self.shard.step(now, input.clone(), &mut effects);
+                observer(now, &input, &effects);
+            }
         }
-        for effect in effects.drain(..) {
-            self.shared.counters.wanted(&effect);
-            self.dispatch(effect);
-        }
+        effects.drain(..).for_each(|effect| self.dispatch(effect));
         self.effects = effects;
     }
 
     fn dispatch(&mut self, effect: Effect) {
+        self.shared.counters.wanted(&effect);
         match effect {
             Effect::Open { .. }
             | Effect::Append { .. }

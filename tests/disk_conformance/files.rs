@@ -147,8 +147,14 @@ async fn whole_blocks_go_past_the_page_cache<D: Disk>(disk: &D) {
     assert_eq!(disk.read(&cached, BLOCK, 2).await.unwrap(), some.slice(BLOCK as usize..BLOCK as usize + 2));
     let missing = Op::Open { path: "direct-missing".to_owned(), create: false, direct: true };
     assert_eq!(disk.perform(missing).await.unwrap_err().kind(), ErrorKind::NotFound);
-    disk.write_back(&cached, 0, 17 * BLOCK);
-    assert_eq!(disk.read(&cached, 0, 9).await.unwrap(), some.slice(..9));
+    // Through the page cache and past it by turns, over one another and without a sync: the last one counts.
+    let (block, part) = (some.slice(..BLOCK as usize), some.slice(5000..5100));
+    for (file, at, data) in [(&cached, 50, &part), (&direct, 0, &block), (&cached, 50, &part)] {
+        disk.perform(Op::Write { file: file.clone(), at, data: vec![data.clone()], sync: false }).await.unwrap();
+        assert_eq!(disk.read(&cached, at, data.len()).await.unwrap(), *data);
+    }
+    assert_eq!(disk.read(&cached, 0, 50).await.unwrap(), block.slice(..50));
+    assert_eq!(disk.read(&cached, 150, 100).await.unwrap(), block.slice(150..250));
 }
 
 async fn room_is_told<D: Disk>(disk: &D) {

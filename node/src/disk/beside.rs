@@ -1,14 +1,14 @@
 //! What a log is owed goes into its segment past the page cache, while the journal takes its next groups.
 //!
 //! Through the page cache the shard would pay for each byte with a copy and a part of a page, for nobody, where the
-//! readers have what they want from the tail. Who is further behind wants the page cache: as long as there are such
-//! readers, batches go through it.
+//! readers have what they want from the tail. Who has lately read the active segment's file wants the page cache, and
+//! batches go through it; so do a few at a time, which are not worth the operations.
 //!
 //! Past it go whole blocks: where the last one is not full, zeros follow, and it is written again with the next batches.
 //! Its bytes are remembered, for a block that nobody has read is not in memory.
 
 use super::at;
-use super::commit::{Append, Kind, slices};
+use super::commit::{Append, Kind, bytes_of, slices};
 use super::logs::Logs;
 use super::names::{LOG, path};
 use super::segment::LogRef;
@@ -17,14 +17,18 @@ use bytes::{Bytes, BytesMut};
 use klamm_core::ids::Offset;
 use std::io;
 
-/// A segment is lengthened by so many bytes at once: a write that changes its file's length waits for the file system.
-const LENGTHENED: u64 = 4 << 20;
+/// A segment is lengthened by as much as it has at once, within these bounds: a write that changes its file's length waits
+/// for the file system, and what is not used is room that others do not have.
+const LEAST_AHEAD: u64 = 64 << 10;
+const MOST_AHEAD: u64 = 4 << 20;
+/// So small a part of what a log may be owed goes through the page cache.
+const WORTH_BLOCKS: u64 = 4;
 static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
 
 /// An active segment, and where it was written to past the page cache.
 #[derive(Debug)]
 pub(super) struct Beside<F> {
-    base: Offset,
+    pub(super) base: Offset,
     file: F,
     /// The position behind the last batch.
     at: u64,
@@ -65,7 +69,8 @@ impl<D: Disk> Logs<D> {
     /// Writes batches behind the others of the active segment, without a sync: they are durable, and ended.
     async fn put(&self, log: &LogRef<D::File>, batches: &[Append]) -> io::Result<()> {
         let (base, from) = (log.borrow().active().base, log.borrow().active().bytes);
-        if log.borrow().audience.needs_files(self.options().log_tail_bytes) {
+        let few = bytes_of(batches) < self.options().owed_bytes / WORTH_BLOCKS;
+        if few || log.borrow().audience.needs_files(self.options().log_tail_bytes) {
             let (file, mut data) = (self.file(log, base).await?, Vec::new());
             slices(batches, &mut data);
             return self.disk().perform(Op::Write { file, at: from, data, sync: false }).await;
@@ -85,9 +90,11 @@ impl<D: Disk> Logs<D> {
         self.lengthen(log, base, end).await?;
         self.disk().perform(Op::Write { file: file.clone(), at: start, data, sync: false }).await?;
         let mut it = log.borrow_mut();
-        it.beside = Some(Box::new(Beside { base, file, at: upto, edge }));
-        if let Some(segment) = it.segment_mut(base) {
-            segment.length = segment.length.max(end);
+        let Some(segment) = it.segment_mut(base) else { return Ok(()) };
+        segment.length = segment.length.max(end);
+        // Closed together.
+        if segment.file.is_some() {
+            it.beside = Some(Box::new(Beside { base, file, at: upto, edge }));
         }
         Ok(())
     }
@@ -112,18 +119,21 @@ impl<D: Disk> Logs<D> {
         if edge.len() == len { Ok((file, edge)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// Has a segment's file reach to a position. Should there be no room to lengthen it ahead, the write will tell.
+    /// Has a segment's file reach to a position. Where there is no room to lengthen it ahead, the write will tell.
     async fn lengthen(&self, log: &LogRef<D::File>, base: Offset, end: u64) -> io::Result<()> {
         if log.borrow().active().length >= end {
             return Ok(());
         }
-        let (file, len) = (self.file(log, base).await?, end + LENGTHENED);
-        if let Err(error) = self.disk().perform(Op::SetLength { file, len }).await {
-            tracing::debug!(%error, "a segment is not lengthened ahead");
-            return Ok(());
-        }
+        let (file, ahead) = (self.file(log, base).await?, end + end.clamp(LEAST_AHEAD, MOST_AHEAD));
+        let length = match self.disk().perform(Op::SetLength { file: file.clone(), len: ahead }).await {
+            Ok(()) => ahead,
+            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                self.disk().length(&file).await?
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(segment) = log.borrow_mut().segment_mut(base) {
-            segment.length = len;
+            segment.length = length;
         }
         Ok(())
     }

@@ -229,6 +229,7 @@ impl<D: Disk> Logs<D> {
             segment.max_timestamp = index.max_timestamp();
         }
         self.hold(&mut it, base, file);
+        it.beside = None;
         (it.written, it.synced, it.durable) = (to, to, to);
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! One log's FIFO: group commit, rolls, and the work that is kept out of a group's way.
 //!
 //! While a group is being written the next one gathers. A log has one group under way, at most [`GROUP_BYTES`] or one
-//! batch, so after a crash only that one can be torn: what the log is owed and gets in the same write, the journal has. A failed write or sync is final: it and everything behind it fails,
-//! nothing is retried. A log at rest has no task.
+//! batch, so after a crash only that one can be torn: what the log is owed, and gets in that write or in one of its own,
+//! the journal has. A failed write or sync is final: it and everything behind it fails, nothing is retried. A log at rest
+//! has no task.
 //!
-//! A *chore* is work beside the queue, one at a time: zeros ahead of the batches, marks, the end of a closed segment, the
-//! removal of those that were trimmed.
+//! A *chore* is work beside the queue, one at a time: zeros ahead of the batches, marks, what the log is owed, a sync of
+//! that, the end of a closed segment, the removal of those that were trimmed.
 
 use super::at;
 use super::below::Below;
@@ -662,7 +663,8 @@ impl<F> Log<F> {
     /// Whether it is time to pay. Logs that are equally busy are not to be paid all at the same time.
     pub(super) fn owes_much(&self, bound: u64) -> bool {
         let sixteenths = u64::from((self.id.topic.0[15] ^ self.id.partition as u8) % 16);
-        self.owed.unpaid() >= bound / 2 + sixteenths * (bound / 32) && self.dead.is_none()
+        let due = bound / 2 + sixteenths * (bound / 32);
+        self.owed.unpaid() >= due.max(1) && self.dead.is_none()
     }
 
     /// The group that was under way, once its write has ended; `None` when there is none.

@@ -38,12 +38,12 @@ pub struct Options {
     pub mark_every: u64,
     /// Newest bytes kept in memory for one log that is read.
     pub log_tail_bytes: u64,
-    /// Bytes that a log is owed, at most, before they are written into its segment without need: the larger a write, the
-    /// less a byte costs.
+    /// So many bytes that a log is owed, or half of them, are written into its segment without need: the larger a write,
+    /// the less a byte costs. More may come together while they are.
     pub owed_bytes: u64,
     /// Newest bytes kept in memory for all logs of the shard, beside those that are not in files yet.
     pub shard_tail_bytes: u64,
-    /// Segment files kept open.
+    /// Segments kept open; one that is written past the page cache has a second descriptor.
     pub open_files: usize,
     /// The bound of each of the journal's two volumes, in bytes; 0 for no journal.
     pub journal_bytes: u64,
@@ -363,7 +363,8 @@ impl<D: Disk> Logs<D> {
     /// Keeps a segment's file open.
     pub(super) fn hold(&self, log: &mut Log<D::File>, base: Offset, file: D::File) {
         let id = log.id;
-        log.beside = None;
+        // Of the file that was here, or of a segment that is closed.
+        log.beside.take_if(|beside| beside.base <= base);
         if let Some(segment) = log.segment_mut(base) {
             segment.file = Some(file);
             self.0.files.borrow_mut().touch(&mut segment.used, (id, base));

@@ -96,7 +96,7 @@ pub(super) struct Segment<F> {
     pub(super) first_timestamp: Timestamp,
     /// The largest timestamp, or -1.
     pub(super) max_timestamp: Timestamp,
-    /// The file's length: batches, then zeros.
+    /// The file's length: batches, then what reads as zeros.
     pub(super) length: u64,
     /// Up to here its pages may still be on their way to a reader.
     pub(super) sent_upto: u64,
@@ -338,7 +338,7 @@ impl<F> Log<F> {
         let after = self.segments.partition_point(|s| s.base <= base);
         match self.segments.get(after) {
             Some(next) => next.base > self.synced,
-            None => self.written > self.synced || self.draining,
+            None => self.written > self.synced || self.draining || self.working().is_some(),
         }
     }
 

@@ -65,8 +65,8 @@ pub enum Op<F> {
         /// The file.
         file: F,
     },
-    /// Cut, or extend with zeros for which there is room from then on, where the file system can tell. Gives
-    /// [`Outcome::Nothing`].
+    /// Cut, or extend with zeros for which there is room from then on, where the file system can tell. An error may leave
+    /// it extended by a part. Gives [`Outcome::Nothing`].
     SetLength {
         /// The file.
         file: F,

@@ -140,3 +140,37 @@ fn sharing(seed: u64) {
 fn a_volume_whose_sync_failed_takes_no_record() {
     (300..600).for_each(sharing);
 }
+
+/// A segment that there was not enough room to lengthen by as much as it should be got a part of that; the store did not
+/// know of it, rolled the segment without cutting it to its batches, and refused the log when it next began.
+#[test]
+fn a_segment_that_was_lengthened_by_a_part_is_closed_as_long_as_its_batches() {
+    let disk = device(SimDisk::new(1, Parameters::default()));
+    let mut model = Model::new(LogId { topic: Uuid::from_halves(1, 1), partition: 0 }, "t");
+    live(&disk, None, async |handle| {
+        let store = Store::start(handle, Options { mark_every: 1 << 20, ..journaled() }).await.unwrap();
+        store.logs.change(model.open());
+        store.settle(&mut model).await;
+        store.append(&mut model, 1, 600, true, 1 << 20).await;
+        let is_there = |name: &str| disk.disk().list_all().iter().any(|(path, _)| path.ends_with(name));
+        while !is_there("t-0/marks") || !is_there(".0of1.1") {
+            yield_now().await;
+        }
+        // 64 KiB more are not.
+        let capacity = Some(disk.disk().used() + 30_000);
+        disk.disk().set_parameters(Parameters { capacity, ..Parameters::default() });
+        for _ in 0..20 {
+            store.append(&mut model, 1, 600, true, 1 << 20).await;
+        }
+        disk.disk().set_parameters(Parameters::default());
+        // Past the block that the last payment ended with.
+        store.append(&mut model, 1, 5000, false, 1 << 20).await;
+        store.append(&mut model, 1, 100, true, 1).await;
+        store.logs.close().await.unwrap();
+    });
+    live(&disk, None, async |handle| {
+        let store = Store::start(handle, journaled()).await.unwrap();
+        let found = store.found(model.log).await;
+        model.find(found.as_ref(), model.durable.len(), model.durable.len(), End::Close, "after a close");
+    });
+}

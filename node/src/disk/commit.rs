@@ -14,7 +14,7 @@ use super::logs::Logs;
 use super::names::{INDEX, LOG, MARKS, TIMEINDEX, path};
 use super::segment::{Log, LogRef, Marks, Segment};
 use super::small;
-use super::tail::PREFIX;
+use super::tail::Stamped;
 use crate::host::{Completion, Disk, Op};
 use bytes::Bytes;
 use klamm_core::effect::Input;
@@ -95,9 +95,7 @@ pub(super) struct Append {
     pub(super) seq: Seq,
     /// As stamped.
     pub(super) header: Header,
-    /// The stamped bytes.
-    pub(super) prefix: [u8; PREFIX],
-    pub(super) rest: Bytes,
+    pub(super) batch: Stamped,
     pub(super) sync: bool,
     pub(super) roll: Option<Box<Checkpoint>>,
 }
@@ -709,13 +707,8 @@ pub(super) async fn more(enough: usize, waiting: impl Fn() -> usize) -> bool {
 
 /// Adds the bytes of batches.
 pub(super) fn slices(batches: &[Append], data: &mut Vec<Bytes>) {
-    let mut prefixes = Vec::with_capacity(batches.len() * PREFIX);
-    batches.iter().for_each(|append| prefixes.extend_from_slice(&append.prefix));
-    let mut prefixes = Bytes::from(prefixes);
-    data.reserve(2 * batches.len() + 1);
-    for append in batches {
-        data.extend([prefixes.split_to(PREFIX), append.rest.clone()]);
-    }
+    data.reserve(batches.len() + 1);
+    batches.iter().for_each(|append| append.batch.pieces(|piece| data.push(piece)));
 }
 
 pub(super) fn bytes_of(group: &[Append]) -> u64 {

@@ -3,7 +3,8 @@
 //! An interrupted call is repeated and a short one carried on, with one exception: `fdatasync` is asked once, whatever
 //! it says, for an error that it reported it does not report again.
 
-use crate::host::{BLOCK, Op, Outcome, in_blocks};
+use super::past::aligned;
+use crate::host::{Op, Outcome, in_blocks};
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -102,7 +103,7 @@ fn open(path: &Path, create: bool, direct: bool) -> io::Result<File> {
 /// Writes all of `data`, back to back.
 pub(super) fn write(file: &File, mut at: u64, data: &[Bytes]) -> io::Result<()> {
     if file.is_direct() {
-        return Writing::new(file.clone(), at, data)?.run();
+        return write_past(file, at, data);
     }
     let mut slices: Vec<IoSlice<'_>> = data.iter().filter(|b| !b.is_empty()).map(|b| IoSlice::new(b)).collect();
     let mut left = &mut slices[..];
@@ -163,49 +164,25 @@ fn list(path: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// A write past the page cache under way: owns its file and its buffer, which the device takes the bytes from.
-pub(super) struct Writing {
-    file: File,
-    at: u64,
-    buffer: Vec<u8>,
-    /// So much of the buffer is written; it begins at a multiple of [`BLOCK`] in memory.
-    done: usize,
-}
-
-impl Writing {
-    pub(super) fn new(file: File, at: u64, data: &[Bytes]) -> io::Result<Writing> {
-        in_blocks(at, data)?;
-        let len: usize = data.iter().map(Bytes::len).sum();
-        let mut buffer = Vec::<u8>::with_capacity(len + BLOCK as usize);
-        let start = buffer.as_ptr().addr().next_multiple_of(BLOCK as usize) - buffer.as_ptr().addr();
-        buffer.resize(start, 0);
-        data.iter().for_each(|bytes| buffer.extend_from_slice(bytes));
-        Ok(Writing { file, at, buffer, done: start })
-    }
-
-    /// Where to write on, and what is left; `None` when nothing is.
-    pub(super) fn rest(&self) -> Option<(BorrowedFd<'_>, u64, &[u8])> {
-        let rest = &self.buffer[self.done..];
-        (!rest.is_empty()).then_some((self.file.as_fd(), self.at, rest))
-    }
-
-    /// So many bytes were written.
-    pub(super) fn took(&mut self, written: usize) {
-        self.done += written;
-        self.at += written as u64;
-    }
-
-    fn run(mut self) -> io::Result<()> {
-        while let Some((file, at, rest)) = self.rest() {
-            match rustix::io::pwrite(file, rest, at) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.took(written),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+/// Writes whole blocks past the page cache.
+fn write_past(file: &File, mut at: u64, data: &[Bytes]) -> io::Result<()> {
+    in_blocks(at, data)?;
+    let mut buffer = aligned(data.iter().map(Bytes::len).sum());
+    let start = buffer.len();
+    data.iter().for_each(|bytes| buffer.extend_from_slice(bytes));
+    let mut left = &buffer[start..];
+    while !left.is_empty() {
+        match rustix::io::pwrite(file, left, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                at += written as u64;
+                left = &left[written..];
             }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// A read under way: owns its file and its buffer.

@@ -207,7 +207,8 @@ fn upto_data(logs: usize, batches: usize) -> usize {
 /// A record, in slices.
 pub(super) fn record<F>(place: &Place<F>, parts: &[Part<'_>], crc: Crc) -> Vec<Bytes> {
     let batches = || parts.iter().flat_map(|part| part.group);
-    let (count, data) = batches().fold((0, 0), |(count, data), append| (count + 1, data + append.rest.len()));
+    let (count, data) =
+        batches().fold((0, 0), |(count, data), append| (count + 1, data + append.batch.size() as usize - PREFIX));
     let size = upto_data(parts.len(), count);
     let narrow = |n: usize| u32::try_from(n).expect("a record is bounded").to_be_bytes();
     let mut bytes = Vec::with_capacity(size);
@@ -224,7 +225,7 @@ pub(super) fn record<F>(place: &Place<F>, parts: &[Part<'_>], crc: Crc) -> Vec<B
         bytes.extend(part.base.0.to_be_bytes());
         bytes.extend(part.at.to_be_bytes());
         bytes.extend(narrow(part.group.len()));
-        part.group.iter().for_each(|append| bytes.extend_from_slice(&append.prefix));
+        part.group.iter().for_each(|append| bytes.extend_from_slice(append.batch.prefix()));
     }
     let sum = crc(&bytes[8..]);
     bytes[4..8].copy_from_slice(&sum.to_be_bytes());
@@ -232,7 +233,7 @@ pub(super) fn record<F>(place: &Place<F>, parts: &[Part<'_>], crc: Crc) -> Vec<B
     let zeros = Bytes::from_static(&ZEROS[..end.next_multiple_of(BLOCK as usize) - end]);
     let mut slices = Vec::with_capacity(count + 2);
     slices.push(Bytes::from(bytes));
-    parts.iter().for_each(|part| slices.extend(part.group.iter().map(|append| append.rest.clone())));
+    parts.iter().for_each(|part| slices.extend(part.group.iter().map(|append| append.batch.rest())));
     slices.push(zeros);
     slices
 }

@@ -93,12 +93,12 @@ impl<F> Loan<F> {
     fn lend_tail(&mut self, log: &Log<F>, from: Offset, upto: Offset) -> bool {
         let Some(entries) = log.tail.from(from) else { return false };
         for entry in entries {
-            if entry.last >= upto || !(self.is_empty() || entry.size() <= self.room()) {
+            let size = entry.batch.size();
+            if entry.last >= upto || !(self.is_empty() || size <= self.room()) {
                 break;
             }
-            self.count(entry.size(), entry.size());
-            self.lease.pieces.push(Piece::Bytes(Bytes::copy_from_slice(&entry.prefix)));
-            self.lease.pieces.push(Piece::Bytes(entry.rest.clone()));
+            self.count(size, size);
+            entry.batch.pieces(|bytes| self.lease.pieces.push(Piece::Bytes(bytes)));
         }
         true
     }

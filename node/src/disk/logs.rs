@@ -10,7 +10,7 @@ use super::names::{LOG, Volume, path};
 use super::redo::Redo;
 use super::segment::{Log, LogRef, Segment};
 use super::share::Commits;
-use super::tail::{Entry, Recent};
+use super::tail::{Entry, Recent, Stamped};
 use crate::host::Disk;
 use crate::meter::{Counts, Histogram};
 use klamm_core::effect::{Effect, Input};
@@ -194,7 +194,8 @@ impl<D: Disk> Logs<D> {
             Effect::Append { log, seq, offset, leader_epoch, batch, sync, roll } => {
                 let header = batch.stamped_header(offset, leader_epoch);
                 let (prefix, rest) = batch.stamp(offset, leader_epoch);
-                (log, Change::Append(Append { seq, header, prefix, rest, sync, roll }))
+                let batch = Stamped::Apart(prefix, rest);
+                (log, Change::Append(Append { seq, header, batch, sync, roll }))
             }
             Effect::Open { log, seq, name } => {
                 if self.log(log).is_none() {
@@ -235,8 +236,7 @@ impl<D: Disk> Logs<D> {
         }
         match change {
             Change::Append(mut append) => {
-                append.rest = found.borrow_mut().tail.keep(append.rest);
-                self.extend(&found, &append);
+                self.extend(&found, &mut append);
                 self.append(&found, append);
             }
             Change::Truncate { to, .. } => {
@@ -281,13 +281,17 @@ impl<D: Disk> Logs<D> {
     }
 
     /// A batch is readable from now on.
-    fn extend(&self, log: &LogRef<D::File>, append: &Append) {
+    fn extend(&self, log: &LogRef<D::File>, append: &mut Append) {
         let mut log = log.borrow_mut();
+        let written = log.segments.last().map_or(0, |segment| segment.bytes);
+        if let Stamped::Apart(prefix, rest) = &append.batch {
+            append.batch = log.tail.keep(*prefix, rest.clone(), written);
+        }
         let (base, last) = (append.header.base_offset, append.header.last_offset());
         assert_eq!(base, log.end, "{}: appended at {base}, but the log ends at {}", log.id, log.end);
         log.end = append.header.next_offset();
-        let entry = Entry { seq: append.seq, base, last, prefix: append.prefix, rest: append.rest.clone() };
-        self.0.tail_bytes.set(self.0.tail_bytes.get() + entry.size());
+        let entry = Entry { seq: append.seq, base, last, batch: append.batch.clone() };
+        self.0.tail_bytes.set(self.0.tail_bytes.get() + entry.batch.size());
         log.tail.push(entry);
         // Where it has a place already, that is moved when it lands: until then nothing of it can go.
         if log.tail.used == 0 {

@@ -13,6 +13,7 @@ mod lease;
 pub mod logs;
 mod lookup;
 mod names;
+mod past;
 mod recover;
 mod redo;
 mod scan;

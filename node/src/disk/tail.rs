@@ -2,35 +2,76 @@
 //!
 //! So a batch is readable the moment it is dispatched, and a consumer at the end of the log costs no read. A batch is let
 //! go only once its bytes are in the file.
+//!
+//! Small ones are copied behind one another, and stand in memory as they will in the file's blocks: the device can take
+//! them from there ([`super::past`]).
 
-use bytes::{Bytes, BytesMut};
+use crate::host::BLOCK;
+use bytes::{Buf, Bytes, BytesMut};
 use klamm_core::ids::{Offset, Seq};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A batch of up to so many bytes is copied: it came in one buffer with many others, and would keep that.
 const COPIED: usize = 4 << 10;
 /// Room is made for so many bytes of such batches at most.
-const ROOM: usize = 16 << 10;
+const ROOM: usize = 64 << 10;
+/// Room for fewer bytes is made anywhere in memory.
+const ALIGNED: usize = 16 << 10;
 
 /// Bytes of a batch that hold what the broker stamps: base offset, length, leader epoch.
 pub(super) const PREFIX: usize = 16;
 
-/// A batch, stamped.
+/// The bytes of a batch, stamped.
+#[derive(Clone, Debug)]
+pub(super) enum Stamped {
+    /// All of them.
+    Whole(Bytes),
+    /// The first ones, and the others as they came.
+    Apart([u8; PREFIX], Bytes),
+}
+
+impl Stamped {
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Stamped::Whole(bytes) => bytes.len() as u64,
+            Stamped::Apart(_, rest) => (PREFIX + rest.len()) as u64,
+        }
+    }
+
+    pub(super) fn prefix(&self) -> &[u8] {
+        match self {
+            Stamped::Whole(bytes) => &bytes[..PREFIX],
+            Stamped::Apart(prefix, _) => prefix,
+        }
+    }
+
+    /// What comes after the prefix.
+    pub(super) fn rest(&self) -> Bytes {
+        match self {
+            Stamped::Whole(bytes) => bytes.slice(PREFIX..),
+            Stamped::Apart(_, rest) => rest.clone(),
+        }
+    }
+
+    /// All of it, in as few pieces as there are.
+    pub(super) fn pieces(&self, mut take: impl FnMut(Bytes)) {
+        match self {
+            Stamped::Whole(bytes) => take(bytes.clone()),
+            Stamped::Apart(prefix, rest) => {
+                take(Bytes::copy_from_slice(prefix));
+                take(rest.clone());
+            }
+        }
+    }
+}
+
+/// A batch, and where it stands in the log.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) seq: Seq,
     pub(super) base: Offset,
     pub(super) last: Offset,
-    /// Its first bytes.
-    pub(super) prefix: [u8; PREFIX],
-    /// The others.
-    pub(super) rest: Bytes,
-}
-
-impl Entry {
-    pub(super) fn size(&self) -> u64 {
-        (PREFIX + self.rest.len()) as u64
-    }
+    pub(super) batch: Stamped,
 }
 
 /// The newest batches of one log, without gaps up to its end.
@@ -47,27 +88,34 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// A batch's bytes as they are to be remembered.
-    pub(super) fn keep(&mut self, bytes: Bytes) -> Bytes {
-        if bytes.len() > COPIED {
-            return bytes;
+    /// A batch's bytes as they are to be remembered. `written`: the bytes of the file that it goes to.
+    pub(super) fn keep(&mut self, prefix: [u8; PREFIX], rest: Bytes, written: u64) -> Stamped {
+        let size = PREFIX + rest.len();
+        if size > COPIED {
+            return Stamped::Apart(prefix, rest);
         }
-        if self.room.as_ref().is_none_or(|room| room.capacity() < bytes.len()) {
+        if self.room.as_ref().is_none_or(|room| room.capacity() < size) {
             // No more than there is already: who holds little, takes little.
             let room = usize::try_from(self.bytes).map_or(ROOM, |held| held.min(ROOM));
-            if room <= bytes.len() {
-                return Bytes::copy_from_slice(&bytes);
+            if room <= size {
+                return Stamped::Whole([&prefix[..], &rest].concat().into());
             }
-            self.room = Some(Box::new(BytesMut::with_capacity(room)));
+            self.room = Some(Box::new(make_room(room, written + self.ahead())));
         }
         let room = self.room.as_mut().expect("made above");
-        room.extend_from_slice(&bytes);
-        room.split().freeze()
+        room.extend_from_slice(&prefix);
+        room.extend_from_slice(&rest);
+        Stamped::Whole(room.split().freeze())
+    }
+
+    /// Bytes that are not in the file yet.
+    fn ahead(&self) -> u64 {
+        self.entries.iter().rev().take_while(|entry| entry.seq >= self.landed).map(|entry| entry.batch.size()).sum()
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
         assert!(self.entries.back().is_none_or(|b| b.last.plus(1) == entry.base), "a gap before {}", entry.base);
-        self.bytes += entry.size();
+        self.bytes += entry.batch.size();
         self.entries.push_back(entry);
     }
 
@@ -91,7 +139,7 @@ impl Tail {
     /// Drops the batches at and above an offset.
     pub(super) fn truncate(&mut self, to: Offset) {
         while let Some(entry) = self.entries.pop_back_if(|e| e.base >= to) {
-            self.bytes -= entry.size();
+            self.bytes -= entry.batch.size();
         }
     }
 
@@ -105,12 +153,23 @@ impl Tail {
         while self.bytes > bound {
             let landed = self.landed;
             let Some(entry) = self.entries.pop_front_if(|e| e.seq < landed) else { return };
-            self.bytes -= entry.size();
+            self.bytes -= entry.batch.size();
         }
         if self.entries.is_empty() {
             self.room = None;
         }
     }
+}
+
+/// Room for at most so many bytes, which are to stand at `at` of a file.
+fn make_room(bytes: usize, at: u64) -> BytesMut {
+    let mut room = BytesMut::with_capacity(bytes);
+    if bytes >= ALIGNED {
+        let before = at.wrapping_sub(room.as_ptr().addr() as u64) % BLOCK;
+        room.resize(before as usize, 0);
+        room.advance(before as usize);
+    }
+    room
 }
 
 /// Keys in the order of their last use.
@@ -156,15 +215,18 @@ impl<K> Recent<K> {
 mod tests {
     use super::*;
 
+    /// Bytes of the file before the first batch that is kept.
+    const WRITTEN: u64 = 12_345;
+
     /// Batches of a log, as it keeps them.
-    fn kept(tail: &mut Tail, sizes: &[usize]) -> Vec<(Bytes, Bytes)> {
+    fn kept(tail: &mut Tail, sizes: &[usize]) -> Vec<(Bytes, Stamped)> {
         let mut all = Vec::new();
         for (at, size) in (0..).zip(sizes) {
-            let bytes = Bytes::from(vec![at as u8; *size]);
-            let rest = tail.keep(bytes.clone());
+            let bytes = Bytes::from(vec![at as u8; *size - PREFIX]);
+            let batch = tail.keep([at as u8; PREFIX], bytes.clone(), WRITTEN);
             let base = Offset(at);
-            tail.push(Entry { seq: Seq(at as u64), base, last: base, prefix: [0; PREFIX], rest: rest.clone() });
-            all.push((bytes, rest));
+            tail.push(Entry { seq: Seq(at as u64), base, last: base, batch: batch.clone() });
+            all.push((bytes, batch));
         }
         all
     }
@@ -173,20 +235,33 @@ mod tests {
     fn small_batches_are_copied_behind_one_another() {
         let mut tail = Tail::default();
         let all = kept(&mut tail, &[100; 300]);
-        assert!(all.iter().all(|(bytes, rest)| bytes == rest && bytes.as_ptr() != rest.as_ptr()), "copies");
-        let joined = all.windows(2).filter(|w| w[0].1.as_ptr().wrapping_add(100) == w[1].1.as_ptr()).count();
+        assert!(all.iter().all(|(bytes, batch)| *bytes == batch.rest() && batch.prefix() == [bytes[0]; PREFIX]));
+        assert!(all.iter().all(|(bytes, batch)| bytes.as_ptr() != batch.rest().as_ptr()), "copies");
+        let place = |batch: &Stamped| batch.prefix().as_ptr().addr();
+        let joined = all.windows(2).filter(|w| place(&w[0].1) + 100 == place(&w[1].1)).count();
         assert!(joined > 280, "{joined} of 300");
+    }
+
+    #[test]
+    fn they_stand_in_memory_as_in_the_blocks_of_the_file() {
+        let mut tail = Tail::default();
+        let all = kept(&mut tail, &[1000; 300]);
+        let block = BLOCK as usize;
+        let at = |i: usize| WRITTEN as usize + 1000 * i;
+        let fits = |(i, (_, batch)): &(usize, (Bytes, Stamped))| (batch.prefix().as_ptr().addr() ^ at(*i)) % block == 0;
+        let fitting = all.into_iter().enumerate().filter(fits).count();
+        assert!(fitting >= 250, "{fitting} of 300");
     }
 
     #[test]
     fn a_log_makes_room_for_no_more_than_it_has() {
         let mut tail = Tail::default();
         let all = kept(&mut tail, &[1000, 1000, COPIED, COPIED + 1]);
-        assert_eq!(all[3].0.as_ptr(), all[3].1.as_ptr(), "a large one is not copied");
+        assert_eq!(all[3].0.as_ptr(), all[3].1.rest().as_ptr(), "a large one is not copied");
         let room = |tail: &Tail| tail.room.as_ref().map_or(0, |room| room.capacity());
-        for more in [10, 1000, 20_000, 200_000] {
+        for more in [20, 1000, 20_000, 200_000] {
             let mut tail = Tail { bytes: more, ..Tail::default() };
-            drop(tail.keep(Bytes::from_static(b"abc")));
+            drop(tail.keep([0; PREFIX], Bytes::from_static(b"abc"), 0));
             assert!(room(&tail) as u64 <= more.min(ROOM as u64), "{} for {more}", room(&tail));
         }
     }

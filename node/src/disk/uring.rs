@@ -13,7 +13,8 @@
 use super::MAX_THREADS;
 use super::blocking::{Pool, directory, nanos, read};
 use super::driver::sync_times;
-use super::files::{self, File, Reading, Writing};
+use super::files::{self, File, Reading};
+use super::past::Writing;
 use crate::host::{Completion, Disk, Op, Outcome};
 use crate::meter::{Counts, Histogram};
 use io_uring::{IoUring, Probe, opcode, squeue, types};
@@ -35,7 +36,7 @@ use tokio::sync::oneshot;
 /// whoever bounds the operations under way bounds.
 pub const QUEUE_DEPTH: u32 = 128;
 
-/// The most bytes of one read or write in the ring, whole blocks; a longer one goes on after it.
+/// The most bytes of one read in the ring; a longer one goes on after it.
 const MAX_IO: usize = 1 << 30;
 
 /// A data directory behind a ring.
@@ -119,7 +120,7 @@ impl Disk for Uring {
             return Completion::ready(Err(error));
         }
         match op {
-            Op::Write { file, at, data, sync } if file.is_direct() => match Writing::new(file, at, &data) {
+            Op::Write { file, at, data, sync } if file.is_direct() => match Writing::new(file, at, data) {
                 Ok(writing) => self.start(Work::Write(writing, sync.then(Instant::now))),
                 Err(refused) => Completion::ready(Err(refused)),
             },
@@ -209,10 +210,10 @@ impl Work {
                 Some(fsync.flags(types::FsyncFlags::DATASYNC).build())
             }
             Work::Write(writing, synced) => {
-                let (file, at, rest) = writing.rest()?;
+                let (file, at, pieces) = writing.rest()?;
                 let flags = if synced.is_some() { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
-                let write =
-                    opcode::Write::new(types::Fd(file.as_raw_fd()), rest.as_ptr(), rest.len().min(MAX_IO) as u32);
+                let fd = types::Fd(file.as_raw_fd());
+                let write = opcode::Writev::new(fd, pieces.as_ptr().cast(), pieces.len() as u32);
                 Some(write.offset(at).rw_flags(flags.bits().cast_signed()).build())
             }
             Work::Read(reading) => {
@@ -278,7 +279,7 @@ impl Ring {
         let uring = IoUring::new(QUEUE_DEPTH)?;
         let mut probe = Probe::new();
         uring.submitter().register_probe(&mut probe)?;
-        if ![opcode::Fsync::CODE, opcode::Read::CODE, opcode::Write::CODE].iter().all(|code| probe.is_supported(*code))
+        if ![opcode::Fsync::CODE, opcode::Read::CODE, opcode::Writev::CODE].iter().all(|code| probe.is_supported(*code))
         {
             return Err(io::ErrorKind::Unsupported.into());
         }

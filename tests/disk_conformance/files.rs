@@ -1,7 +1,7 @@
 //! What every driver does with bytes, lengths, names and errors, and with many operations at once.
 
 use super::{fresh_directory, make_dir, on_a_shard, remove, rename, ring_is_there, simulated, simulated_with, write};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use klamm::disk::{Blocking, Uring};
 use klamm::host::{BLOCK, Disk, Op, Outcome};
 use klamm_sim::disk::Parameters;
@@ -63,6 +63,7 @@ async fn conforms<D: Disk>(disk: &D) {
     names_have_a_length(disk).await;
     files_have_an_end(disk).await;
     whole_blocks_go_past_the_page_cache(disk).await;
+    memory_that_stands_as_the_file_goes_past_the_page_cache(disk).await;
 }
 
 async fn bytes_come_back<D: Disk>(disk: &D) {
@@ -362,4 +363,28 @@ async fn files_have_an_end<D: Disk>(disk: &D) {
         disk.perform(Op::SetLength { file: file.clone(), len }).await.unwrap_err();
     }
     assert_eq!(disk.length(&file).await.unwrap(), 4);
+}
+
+/// In parts of any length, with other memory between them: more pieces than one system call takes.
+async fn memory_that_stands_as_the_file_goes_past_the_page_cache<D: Disk>(disk: &D) {
+    const PIECES: usize = 600;
+    let (block, four) = (BLOCK as usize, 4 * BLOCK as usize);
+    let mut memory = BytesMut::with_capacity(PIECES * four + block);
+    let before = memory.as_ptr().addr().wrapping_neg() % block;
+    memory.resize(before, 0);
+    drop(memory.split());
+    (0..PIECES * four).for_each(|i| memory.put_u8((i ^ (i >> 8) ^ (i >> 16)) as u8));
+    let stands = memory.freeze();
+    let other: Bytes = (0..=BLOCK as u32).map(|i| (i * 7 % 251) as u8).collect();
+    let mut data = Vec::new();
+    for (i, from) in (0..PIECES).map(|i| (i, i * four)) {
+        // A part over the end of a block, and none.
+        data.extend([stands.slice(from..from + 1000 + i), Bytes::new(), stands.slice(from + 1000 + i..from + four)]);
+        data.push(other.slice(1..));
+    }
+    let file = disk.open_direct("aligned", true).await.unwrap();
+    disk.perform(Op::Write { file: file.clone(), at: BLOCK, data: data.clone(), sync: true }).await.unwrap();
+    let cached = disk.open("aligned", false).await.unwrap();
+    let whole = data.concat();
+    assert!(disk.read(&cached, BLOCK, whole.len() + 1).await.unwrap() == whole);
 }

@@ -30,7 +30,7 @@ use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 /// Bytes written as one group, unless a single batch is larger. Recovery relies on it.
 pub(super) const GROUP_BYTES: u64 = 4 << 20;
-/// Batches written as one group: two slices each, and `IOV_MAX` is 1024.
+/// Batches written as one group: two slices each at most, and `IOV_MAX` is 1024.
 const GROUP_BATCHES: usize = 512;
 /// The least that is zero-filled ahead of a segment's batches.
 const LEAST_FILL: u64 = 64 << 10;

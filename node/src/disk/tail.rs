@@ -3,8 +3,8 @@
 //! So a batch is readable the moment it is dispatched, and a consumer at the end of the log costs no read. A batch is let
 //! go only once its bytes are in the file.
 //!
-//! Small ones are copied behind one another, and stand in memory as they will in the file's blocks: the device can take
-//! them from there ([`super::past`]).
+//! Small ones are copied behind one another, as a rule so that they stand in memory as they will in the file's blocks: the
+//! device can take them from there ([`super::past`]).
 
 use crate::host::BLOCK;
 use bytes::{Buf, Bytes, BytesMut};
@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, VecDeque};
 const COPIED: usize = 4 << 10;
 /// Room is made for so many bytes of such batches at most.
 const ROOM: usize = 64 << 10;
-/// Room for fewer bytes is made anywhere in memory.
-const ALIGNED: usize = 16 << 10;
+/// Room for fewer bytes is made anywhere in memory, and may be as much as there is in the tail; larger one is a quarter.
+const SMALL_ROOM: usize = 16 << 10;
 
 /// Bytes of a batch that hold what the broker stamps: base offset, length, leader epoch.
 pub(super) const PREFIX: usize = 16;
@@ -95,12 +95,14 @@ impl Tail {
             return Stamped::Apart(prefix, rest);
         }
         if self.room.as_ref().is_none_or(|room| room.capacity() < size) {
-            // No more than there is already: who holds little, takes little.
-            let room = usize::try_from(self.bytes).map_or(ROOM, |held| held.min(ROOM));
+            self.room = None;
+            // Who holds little, takes little.
+            let held = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+            let room = held.min(SMALL_ROOM).max(held / 4).min(ROOM);
             if room <= size {
                 return Stamped::Whole([&prefix[..], &rest].concat().into());
             }
-            self.room = Some(Box::new(make_room(room, written + self.ahead())));
+            self.room = Some(Box::new(make_room(room, || written + self.ahead())));
         }
         let room = self.room.as_mut().expect("made above");
         room.extend_from_slice(&prefix);
@@ -141,6 +143,7 @@ impl Tail {
         while let Some(entry) = self.entries.pop_back_if(|e| e.base >= to) {
             self.bytes -= entry.batch.size();
         }
+        self.give_back();
     }
 
     /// Everything up to a change is in the file now.
@@ -150,22 +153,25 @@ impl Tail {
 
     /// Lets go of the oldest batches that are in the file, down to a bound.
     pub(super) fn evict(&mut self, bound: u64) {
-        while self.bytes > bound {
-            let landed = self.landed;
-            let Some(entry) = self.entries.pop_front_if(|e| e.seq < landed) else { return };
+        while self.bytes > bound
+            && let Some(entry) = self.entries.pop_front_if(|e| e.seq < self.landed)
+        {
             self.bytes -= entry.batch.size();
         }
-        if self.entries.is_empty() {
-            self.room = None;
-        }
+        self.give_back();
+    }
+
+    /// Has no more room than batches.
+    fn give_back(&mut self) {
+        self.room.take_if(|room| room.capacity() as u64 > self.bytes);
     }
 }
 
 /// Room for at most so many bytes, which are to stand at `at` of a file.
-fn make_room(bytes: usize, at: u64) -> BytesMut {
+fn make_room(bytes: usize, at: impl FnOnce() -> u64) -> BytesMut {
     let mut room = BytesMut::with_capacity(bytes);
-    if bytes >= ALIGNED {
-        let before = at.wrapping_sub(room.as_ptr().addr() as u64) % BLOCK;
+    if bytes >= SMALL_ROOM {
+        let before = at().wrapping_sub(room.as_ptr().addr() as u64) % BLOCK;
         room.resize(before as usize, 0);
         room.advance(before as usize);
     }

@@ -7,8 +7,8 @@
 //! orders two operations but awaiting the first. What goes past the page cache goes through the ring whole: the kernel
 //! hands it to the device at once.
 //!
-//! The kernel reads and writes memory behind the compiler's back: a flight owns its file and its buffer from submission
-//! to completion, whatever happens to the future that waits for it.
+//! The kernel reads and writes memory behind the compiler's back: a flight owns its file and its memory, and the list of
+//! its pieces, from submission to completion, whatever happens to the future that waits for it.
 
 use super::MAX_THREADS;
 use super::blocking::{Pool, directory, nanos, read};
@@ -305,8 +305,8 @@ impl Ring {
             let name = self.next;
             self.next += 1;
             self.flights.insert(name, flight);
-            // SAFETY: the descriptor and the buffer in the entry belong to the flight, which stays in `flights` until
-            // its completion is reaped, and the buffer is not touched meanwhile.
+            // SAFETY: the descriptor, the memory in the entry and the list of its pieces belong to the flight, which stays
+            // in `flights` until its completion is reaped; what is read or written of that memory nobody changes meanwhile.
             let pushed = unsafe { self.uring.submission().push(&entry.user_data(name)) };
             pushed.expect("the submission queue is as long as there may be flights");
         }

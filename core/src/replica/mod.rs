@@ -210,6 +210,8 @@ impl Replica {
     /// The log is not what the metadata knows: offline for this life, its files untouched.
     pub fn refuse(&mut self, reason: String) {
         self.log = Log::refused(self.log.id(), reason);
+        // What was committed is in those files, if anywhere.
+        (self.led_from, self.high_watermark) = (self.log.log_end_offset(), self.log.log_start_offset());
     }
 
     /// Every wait on this replica, taken out.
@@ -444,11 +446,36 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Uuid;
+    use crate::log::{Checkpoint, Found};
 
     /// A partition at rest is to cost 2 KiB with all that is kept of it: here, in the store, and in two images.
     #[test]
     fn a_replica_is_small() {
         let bytes = size_of::<Replica>();
         assert!(bytes <= 512, "{bytes} bytes a replica");
+    }
+
+    /// A bit of the leader epoch, which no checksum covers, rotted in a log that had been trimmed: the log was refused, as of a
+    /// later epoch, but the replica kept the watermark that it had begun with, past the end of what is left of a refused
+    /// log, which ended the process.
+    #[test]
+    fn a_trimmed_log_can_be_refused() {
+        let id = LogId { topic: Uuid::from_halves(3, 4), partition: 0 };
+        let at = Offset(34);
+        let state = Checkpoint {
+            at,
+            log_start_offset: at,
+            epochs: alloc::vec![(LeaderEpoch(1 << 23), at)],
+            ..Checkpoint::empty()
+        };
+        let mut replica = Replica::new(
+            Log::recovered(id, Found { state, ballot: None, torn_bytes: 0 }, Timestamp(0)),
+            Keeping::internal(1000),
+        );
+        assert_eq!(replica.high_watermark(), at);
+        replica.refuse("of a later epoch".into());
+        replica.holds();
+        assert!(replica.log().offline().is_some());
     }
 }

@@ -66,7 +66,7 @@ mod tests {
     /// What trips each property: a planted bug of `sim/mutants`, or a test that plants a lie (its file under `sim/src`, and
     /// its name). A property that nothing trips is only as good as its reading.
     const TRIPPED: &[(&str, &str)] = &[
-        ("acked-not-lost", "failed-write-ignored"),
+        ("acked-not-lost", "history/mod.rs every_property_trips"),
         ("all-answered", "direct/lies.rs answers_that_never_come_are_found"),
         ("all-or-nothing", "direct/lies.rs a_bad_config_that_is_acknowledged_is_found"),
         ("answers-are-answers", "direct/lies.rs an_answer_to_another_question_is_found"),
@@ -78,13 +78,13 @@ mod tests {
         ("deleted-stays-deleted", "stale-name"),
         ("dense-offsets", "history/mod.rs every_property_trips"),
         ("durable-before-seen", "direct/tests.rs done_before_the_sync_is_found"),
-        ("end-never-falls", "failed-write-ignored"),
+        ("end-never-falls", "history/mod.rs every_property_trips"),
         ("first-batch-given", "direct/lies.rs a_fetch_that_gives_nothing_is_found"),
         ("first-since", "history/times.rs the_first_one_and_the_newest_one"),
         ("harm-is-reported", "direct/lies.rs harm_that_is_reported_where_there_is_none_is_found"),
         ("idempotent", "duplicate-at-new-offset"),
         ("in-order", "history/mod.rs every_property_trips"),
-        ("kept-as-promised", "retention-one-segment-more"),
+        ("kept-as-promised", "history/times.rs the_first_one_and_the_newest_one"),
         ("live-is-replayed", "direct/lies.rs a_shard_that_has_what_its_log_has_not_is_found"),
         ("never-diverges", "direct/lies.rs a_log_that_claims_to_have_branched_off_is_found"),
         ("new-is-empty", "direct/lies.rs a_new_broker_that_knows_a_topic_is_found"),
@@ -92,10 +92,10 @@ mod tests {
         ("no-lease-leak", "direct/lies.rs a_lease_that_nobody_gives_back_is_found"),
         ("no-odd-error", "direct/lies.rs an_error_that_nothing_causes_is_found"),
         ("no-panic", "append-after-failure"),
-        ("no-phantom", "producers-lost-at-restart"),
+        ("no-phantom", "history/mod.rs every_property_trips"),
         ("none-left-out", "session-forgets"),
         ("not-cut-silently", "direct/tests.rs a_cut_of_what_was_known_to_be_on_the_device_is_found"),
-        ("nothing-left-behind", "removal-not-finished"),
+        ("nothing-left-behind", "direct/lies.rs a_log_of_a_deleted_topic_is_found"),
         ("nothing-refused", "log-start-falls-back"),
         ("one-leader-per-epoch", "epochs.rs an_epoch_of_another_life_trips"),
         ("only-what-was-harmed", "direct/losses.rs a_broker_that_ends_without_a_reason_is_found"),
@@ -104,17 +104,17 @@ mod tests {
         ("retention-works", "retention-stops"),
         ("sequences-kept", "last-batch-dropped"),
         ("session-kept", "world/mod.rs a_session_that_is_refused_is_found"),
-        ("stable-reads", "journal-reused-early"),
+        ("stable-reads", "history/mod.rs every_property_trips"),
         ("start-never-falls", "trim-answered-early"),
         ("stays-up", "world/mod.rs a_broker_that_ends_or_refuses_a_log_on_a_healthy_disk_is_found"),
         ("stuck", "direct/lies.rs work_without_an_end_is_found"),
-        ("topics-stay", "answered-before-all-shards-know"),
+        ("topics-stay", "history/topics.rs what_was_created_is_there"),
         (
             "trim-holds",
             "history/starts.rs a_trim_without_an_answer_excuses_everything_and_one_that_was_refused_nothing",
         ),
         ("trim-in-range", "direct/lies.rs a_trim_past_the_end_that_is_acknowledged_is_found"),
-        ("whole-batches", "torn-tail-kept"),
+        ("whole-batches", "workload/reading.rs what_was_sent_reads_back_and_nothing_else_does"),
     ];
 
     #[test]

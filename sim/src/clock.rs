@@ -31,21 +31,14 @@ pub struct SimClock {
     steps: Steps,
 }
 
-/// By how much clocks were moved since: whoever keeps this moves them.
+/// Whether the wall clock was set since: whoever keeps this sets it.
 #[derive(Clone, Debug, Default)]
-pub struct Steps(Rc<Cell<(u64, Option<i64>)>>);
+pub struct Steps(Rc<Cell<Option<i64>>>);
 
 impl Steps {
-    /// The machine stood still for so many nanoseconds: every timer is late by up to that.
-    pub fn pause(&self, ns: u64) {
-        let (monotonic, wall) = self.0.get();
-        self.0.set((monotonic + ns, wall));
-    }
-
     /// Somebody sets the wall clock: from now on it is off by so many milliseconds.
     pub fn set_wall(&self, ms: i64) {
-        let (monotonic, _) = self.0.get();
-        self.0.set((monotonic, Some(ms)));
+        self.0.set(Some(ms));
     }
 }
 
@@ -75,8 +68,8 @@ impl Clock for SimClock {
     fn now(&self) -> Now {
         let elapsed = elapsed_ns();
         let counted = u64::try_from(u128::from(elapsed) * u128::from(self.drift.rate) / u128::from(RIGHT));
-        let (paused, wall) = self.steps.0.get();
-        let monotonic = self.drift.offset_ns.saturating_add(counted.unwrap_or(u64::MAX)).saturating_add(paused);
+        let wall = self.steps.0.get();
+        let monotonic = self.drift.offset_ns.saturating_add(counted.unwrap_or(u64::MAX));
         let elapsed_ms = i64::try_from(elapsed / 1_000_000).expect("below 2^63 when it is below 2^64 / 10^6");
         let wall = Timestamp(EPOCH_MS + wall.unwrap_or(self.drift.wall_ms) + elapsed_ms);
         Now { monotonic: Instant(monotonic), wall }
@@ -129,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_makes_timers_late_and_a_step_moves_the_wall_clock_alone() {
+    fn a_step_moves_the_wall_clock_alone() {
         let steps = Steps::default();
         let moved = steps.clone();
         let woke = Rc::new(Cell::new(None));
@@ -145,11 +138,10 @@ mod tests {
             }
         });
         self::steps(&mut sim, 5);
-        moved.pause(1_000_000_000);
         moved.set_wall(-500);
         self::steps(&mut sim, 25);
         let now = woke.get().unwrap();
-        assert_eq!(now.monotonic.0 / 1_000_000, 1_020, "20 ms of its own time, and it was late by a second");
+        assert_eq!(now.monotonic.0 / 1_000_000, 20);
         assert_eq!(now.wall.0, EPOCH_MS + 20 - 500);
     }
 }

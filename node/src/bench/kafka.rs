@@ -17,6 +17,20 @@ const HEAP: &str = "-Xmx768m";
 /// How long it may take to serve.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Whether a directory has what Kafka is started from.
+///
+/// # Errors
+/// When it has not, or cannot be read.
+pub(super) fn has_jars(libs: &Path) -> io::Result<()> {
+    let said = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", libs.display()));
+    for entry in std::fs::read_dir(libs).map_err(said)? {
+        if entry?.file_name().to_string_lossy().starts_with("kafka-server-") {
+            return Ok(());
+        }
+    }
+    Err(said(io::Error::new(io::ErrorKind::NotFound, "no jars of a Kafka broker")))
+}
+
 /// Starts Kafka with new data, and waits until it answers.
 pub(super) fn start(options: &Options) -> io::Result<Server> {
     let libs = options.kafka.as_deref().expect("asked for with its jars only");

@@ -111,7 +111,16 @@ enum Contender {
 /// # Errors
 /// When a server cannot be started or spoken to.
 pub fn run(options: &Options) -> io::Result<()> {
+    if let Some(libs) = &options.kafka {
+        kafka::has_jars(libs)?;
+    }
     std::fs::create_dir(&options.data)?;
+    let measured = figures(options);
+    // Whatever came of it: the next one wants to make it anew.
+    std::fs::remove_dir_all(&options.data).and(measured)
+}
+
+fn figures(options: &Options) -> io::Result<()> {
     report::heading(options);
     for plan in PLANS.iter().filter(|plan| options.wants(plan.name)) {
         let mut figure = Figure::new(plan.name, plan.unit);
@@ -126,7 +135,7 @@ pub fn run(options: &Options) -> io::Result<()> {
     if options.wants("memory") {
         footprint::memory(options)?;
     }
-    std::fs::remove_dir_all(&options.data)
+    Ok(())
 }
 
 /// Each contender once; who begins changes from round to round.

@@ -62,7 +62,10 @@ pub(super) fn run(args: &Args) -> u8 {
         return USAGE;
     }
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1).max(1);
-    let end = args.from.saturating_add(args.seeds);
+    let Some(end) = args.from.checked_add(args.seeds) else {
+        eprintln!("klamm-sim campaign: there are no {} seeds from {} on", args.seeds, args.from);
+        return USAGE;
+    };
     let (next, stop) = (AtomicU64::new(args.from), AtomicBool::new(false));
     let (reports, ran) = channel();
     let started = Instant::now();
@@ -85,10 +88,8 @@ pub(super) fn run(args: &Args) -> u8 {
 /// Runs seeds until there are none left; with each its digest of the second time, if it differs.
 fn work(args: &Args, next: &AtomicU64, end: u64, stop: &AtomicBool, reports: &Sender<(Report, Option<u64>)>) {
     while !stop.load(Ordering::Relaxed) {
-        let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= end {
-            return;
-        }
+        let more = |seed: u64| (seed < end).then(|| seed + 1);
+        let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else { return };
         let report = args.engine.run(seed, false);
         let again = args.twice.then(|| args.engine.run(seed, false).digest).filter(|again| *again != report.digest);
         if reports.send((report, again)).is_err() {

@@ -3,6 +3,7 @@
 
 use super::ledger::Ledger;
 use super::parameters::Parameters;
+use super::still::Still;
 use super::tape::{Tape, Taped};
 use super::trace::Trace;
 use crate::client::BROKER;
@@ -60,6 +61,7 @@ pub(super) struct Site {
     pub(super) refused: RefCell<Vec<(LogId, String)>>,
     /// Moves the present life's clocks.
     pub(super) steps: RefCell<Steps>,
+    pub(super) still: Still,
     /// Batches of idempotent producers that were appended in any life.
     appended: RefCell<BTreeSet<(i64, i16, i32, u32)>>,
     /// Which life appended in which epoch, until losses are declared.
@@ -88,6 +90,7 @@ impl Site {
             failed: RefCell::default(),
             refused: RefCell::default(),
             steps: RefCell::default(),
+            still: Still::default(),
             appended: RefCell::default(),
             epochs: RefCell::default(),
         })
@@ -115,9 +118,19 @@ impl Site {
         let shards = self.dice.fate("shards of a life", life, usual, drawn).clamp(1, 3) as u16;
         self.event(format!("life {life} of {shards} shards"));
         let (nets, deal) = net::listen(shards, life, self.dice.clone()).await?;
-        spawn_local(deal);
         let now: Rc<dyn Fn() -> u64> = Rc::new(elapsed_ns);
         spawn_local(self.device.open(now).drive(sleep_until));
+        let process = async {
+            spawn_local(deal);
+            self.clone().serve(shards, nets).await;
+        };
+        self.still.run(process).await;
+        self.state.set(State::Exited);
+        pending().await
+    }
+
+    /// What the process does until it ends.
+    async fn serve(self: Rc<Site>, shards: u16, nets: Vec<SimNet>) {
         let mut hosts = self.clone().start(shards, nets);
         while let Some(ended) = hosts.join_next().await {
             match ended {
@@ -136,8 +149,6 @@ impl Site {
                 }),
             }
         }
-        self.state.set(State::Exited);
-        pending().await
     }
 
     fn start(self: Rc<Site>, shards: u16, nets: Vec<SimNet>) -> JoinSet<io::Result<()>> {

@@ -167,7 +167,7 @@ impl World {
             self.stop_dead(round.key(0));
         }
         let files: Vec<(String, u64)> = self.site.device.disk().list_all();
-        let files: Vec<_> = files.into_iter().filter(|(path, len)| *len > 0 && is_fair(path)).collect();
+        let files: Vec<_> = files.into_iter().filter(|(path, len)| *len > 0 && is_fair(round.kind, path)).collect();
         let fault = self.aim(round, || {
             let dice = &self.dice;
             let (path, len) = (!files.is_empty()).then(|| dice.pick("file lost", round.n, &files))?;

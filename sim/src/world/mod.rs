@@ -22,6 +22,7 @@ mod plan;
 mod reading;
 mod recomputed;
 mod remains;
+mod still;
 mod tape;
 mod trace;
 mod turns;
@@ -101,6 +102,10 @@ pub const SOMETIMES: &[&str] = &[
     "batches sent again",
     "brokers that refuse",
     "bytes rotten",
+    "crashes while cut off",
+    "cuts",
+    "cuts downwards only",
+    "cuts upwards only",
     "damage seen by clients",
     "disks wiped",
     "evictions of what was never written",
@@ -108,6 +113,7 @@ pub const SOMETIMES: &[&str] = &[
     "frames cut off",
     "harm refused",
     "harm to what is made anew",
+    "holds",
     "logs reported",
     "old copies",
     "pauses",

@@ -31,8 +31,8 @@ pub(super) const ROUNDS: u64 = 3 << 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Links {
     Fine,
-    /// Messages are lost, until this time.
-    Cut(u64),
+    /// Messages are lost, until this time; which of them the kind of cut says.
+    Cut(u64, Kind),
     /// Messages wait, until this time.
     Held(u64),
 }
@@ -78,6 +78,8 @@ pub(super) struct Nemesis {
     /// The broker is down until this time.
     down: Option<u64>,
     links: Links,
+    /// The broker stands still until this time.
+    still: Option<u64>,
     full: Option<Full>,
     /// It has room again sooner than it would have: until then nobody may have noticed yet.
     roomy: Option<Full>,
@@ -104,6 +106,7 @@ impl Nemesis {
             source,
             down: None,
             links: Links::Fine,
+            still: None,
             full: None,
             roomy: None,
             healed: false,
@@ -125,6 +128,7 @@ impl Nemesis {
     /// Does what is due.
     pub(super) fn act(&mut self, sim: &mut Sim<'_>, now: u64) {
         self.mend_links(sim, now, false);
+        self.go_on(now, false);
         self.make_room(now, false);
         self.use_room(now);
         if self.copies_at <= now {
@@ -202,7 +206,7 @@ impl Nemesis {
             Kind::Kill => Came::when(self.crash(sim, now, Crash::Kill, (fault.n, fault.down))),
             Kind::PowerLoss => Came::when(self.crash(sim, now, Crash::PowerLoss, (fault.n, fault.down))),
             Kind::Stop => self.stop(now),
-            Kind::Cut | Kind::Hold => self.break_links(sim, now, fault),
+            Kind::Cut | Kind::CutUp | Kind::CutDown | Kind::Hold => self.break_links(sim, now, fault),
             Kind::Full => self.fill(now, fault),
             Kind::Room if self.full.is_none() => Came::Refused,
             // Whether anybody noticed is known when something stands there for which there was no room.
@@ -217,12 +221,14 @@ impl Nemesis {
                 Came::when(evicted)
             }
             Kind::Rot | Kind::Unreadable => self.spoil(now, fault),
-            Kind::Pause if self.is_down() => Came::Refused,
+            Kind::Pause if self.is_down() || self.still.is_some() => Came::Refused,
+            // Whether anybody noticed is known when it goes on.
             Kind::Pause => {
-                self.event(now, &format!("stood still for {} ms", fault.down / MS));
+                self.event(now, &format!("stands still for {} ms", fault.down / MS));
                 self.ledger.count("pauses", 1);
-                self.site.steps.borrow().pause(fault.down);
-                Came::when(self.ledger.wire.waiting() > 0)
+                self.site.still.stand();
+                self.still = Some(now + fault.down);
+                Came::Applied
             }
             Kind::PauseClients => {
                 self.event(now, &format!("clients stood still for {} ms", fault.down / MS));
@@ -239,8 +245,8 @@ impl Nemesis {
             }
             // Those cost records: they have their time once all was read back.
             Kind::LoseWrite | Kind::Misdirect | Kind::LoseFolder | Kind::Wipe | Kind::OldCopy => Came::Refused,
-            // And those are not this engine's.
-            Kind::CutUp | Kind::CutDown | Kind::Slow => Came::Refused,
+            // And this one is not this engine's.
+            Kind::Slow => Came::Refused,
         }
     }
 
@@ -274,7 +280,13 @@ impl Nemesis {
 
     /// The process dies, or the machine; tells whether anything was under way, or lost.
     fn crash(&mut self, sim: &mut Sim<'_>, now: u64, crash: Crash, (key, down): (u64, u64)) -> bool {
-        self.mend_links(sim, now, true);
+        // A cut outlives it; what is held is held by a process that is gone.
+        let cut = if let Links::Cut(_, kind) = self.links { Some(kind) } else { None };
+        self.ledger.count("crashes while cut off", u64::from(cut.is_some()));
+        if cut.is_none() {
+            self.mend_links(sim, now, true);
+        }
+        self.go_on(now, true);
         self.event(now, if crash == Crash::Kill { "killed" } else { "lost power" });
         self.ledger.count(if crash == Crash::Kill { "kills" } else { "power losses" }, 1);
         self.ledger.count("crashes in recovery", u64::from(self.site.state.get() == State::Starting));
@@ -288,6 +300,7 @@ impl Nemesis {
         sim.crash(BROKER);
         if crash == Crash::PowerLoss {
             sim.repair(BROKER, CLIENTS);
+            cut.into_iter().for_each(|kind| cut_links(sim, kind));
         }
         self.site.state.set(State::Exited);
         if let Source::Drawn(plan) = &mut self.source {
@@ -338,29 +351,43 @@ impl Nemesis {
             return Came::Refused;
         }
         let until = now + fault.down;
-        if fault.kind == Kind::Cut {
-            self.event(now, "links cut");
-            self.ledger.count("cuts", 1);
-            sim.partition(BROKER, CLIENTS);
-            self.links = Links::Cut(until);
-        } else {
-            self.event(now, "links held");
-            self.ledger.count("holds", 1);
+        let (event, counter) = match fault.kind {
+            Kind::Cut => ("links cut", "cuts"),
+            Kind::CutUp => ("links cut upwards", "cuts upwards only"),
+            Kind::CutDown => ("links cut downwards", "cuts downwards only"),
+            _ => ("links held", "holds"),
+        };
+        self.event(now, event);
+        self.ledger.count(counter, 1);
+        self.links = if fault.kind == Kind::Hold {
             sim.hold(BROKER, CLIENTS);
-            self.links = Links::Held(until);
-        }
+            Links::Held(until)
+        } else {
+            cut_links(sim, fault.kind);
+            Links::Cut(until, fault.kind)
+        };
         Came::when(self.ledger.wire.waiting() > 0)
     }
 
     /// Ends what is wrong with the links, if its time has come or `at_once`.
     fn mend_links(&mut self, sim: &mut Sim<'_>, now: u64, at_once: bool) {
         match self.links {
-            Links::Cut(until) if at_once || until <= now => sim.repair(BROKER, CLIENTS),
+            Links::Cut(until, _) if at_once || until <= now => sim.repair(BROKER, CLIENTS),
             Links::Held(until) if at_once || until <= now => sim.release(BROKER, CLIENTS),
-            Links::Fine | Links::Cut(_) | Links::Held(_) => return,
+            Links::Fine | Links::Cut(..) | Links::Held(_) => return,
         }
         self.links = Links::Fine;
         self.event(now, "links mended");
+    }
+
+    /// The broker goes on, if its time has come or `at_once`.
+    fn go_on(&mut self, now: u64, at_once: bool) {
+        if self.still.take_if(|until| at_once || *until <= now).is_some() {
+            self.event(now, "goes on");
+            let missed = self.ledger.wire.waiting() > 0;
+            self.ledger.tally(Kind::Pause.name(), |tally| tally.effective += u64::from(missed));
+            self.site.still.go_on();
+        }
     }
 
     /// Whether anybody noticed is known when there is room again.
@@ -413,6 +440,15 @@ impl Nemesis {
     }
 }
 
+/// From now on messages are lost: of clients, of the broker, or all.
+fn cut_links(sim: &Sim<'_>, kind: Kind) {
+    match kind {
+        Kind::CutUp => sim.partition_oneway(CLIENTS, BROKER),
+        Kind::CutDown => sim.partition_oneway(BROKER, CLIENTS),
+        _ => sim.partition(BROKER, CLIENTS),
+    }
+}
+
 /// Harm to a file, and the bytes that it concerns.
 pub(super) struct Harmed {
     pub(super) harm: Harm,
@@ -451,5 +487,5 @@ pub(super) fn harm(fault: &Fault, sector: u64) -> Option<Harmed> {
 pub(super) fn holds(fault: &Fault, path: &str, len: u64) -> bool {
     let amount = fault.amount.unsigned_abs();
     let byte = if fault.kind == Kind::Rot { amount / 8 } else { amount };
-    path == fault.target && byte < len && is_fair(path)
+    path == fault.target && byte < len && is_fair(fault.kind, path)
 }

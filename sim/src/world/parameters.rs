@@ -93,7 +93,7 @@ pub(super) struct More {
     pub(super) evicts: bool,
     /// What can be made anew rots, or cannot be read.
     pub(super) rots: bool,
-    /// The broker's machine stands still, so long at most; and its wall clock is set.
+    /// The broker's process stands still, so long at most; and its wall clock is set.
     pub(super) pause_ms: u64,
     pub(super) steps: bool,
     /// Some clients stand still, so long at most.
@@ -227,7 +227,7 @@ impl More {
             harm_ms: to("harm ms", &[10, 60, 300]),
             evicts: dice.set_one_in("evicts", 0, 2),
             rots: dice.set_one_in("rots", 0, 2),
-            pause_ms: to("pause ms", &[0, 0, 50, 4_000, 60_000]),
+            pause_ms: to("pause ms", &[0, 0, 50, 1_000, 6_000]),
             steps: drifts && dice.set_one_in("steps", 0, 2),
             pause_clients_ms: to("pause clients ms", &[0, 0, 300, 6_000]),
             hostile: to("hostile", &[0, 0, 1, 1, 2]) as u32,

@@ -33,7 +33,7 @@ pub(super) struct Plan {
     fills: bool,
     /// Until when it is full.
     full_until: u64,
-    /// Before this time no more clients stand still: else hardly any would ever move.
+    /// Before this time nobody stands still again: else hardly anybody would ever move.
     moves_until: u64,
 }
 
@@ -101,7 +101,7 @@ impl Plan {
             let n = self.number();
             self.harm_at = now + self.dice.below("harm gap", n, 2 * self.parameters.more.harm_ms * MS);
             let harm = self.harm(now, n, down, site);
-            if let Some(still) = harm.iter().find(|fault| fault.kind == Kind::PauseClients) {
+            if let Some(still) = harm.iter().find(|fault| matches!(fault.kind, Kind::Pause | Kind::PauseClients)) {
                 self.moves_until = now + 3 * still.down;
             }
             due.extend(harm);
@@ -164,7 +164,7 @@ impl Plan {
         match dice.below("harm", n, 8) {
             0 | 1 if more.evicts => Some(fault(Kind::Evict)),
             2..=4 if more.rots => self.spoil(now, n, site),
-            5 if more.pause_ms > 0 && !down && dice.one_in("pauses", n, 4) => {
+            5 if more.pause_ms > 0 && !down && self.moves_until <= now && dice.one_in("pauses", n, 4) => {
                 Some(Fault { down: (1 + dice.below("pause", n, more.pause_ms)) * MS, ..fault(Kind::Pause) })
             }
             6 if more.steps && !down && dice.one_in("steps", n, 4) => {
@@ -185,17 +185,15 @@ impl Plan {
         let files = site.device.disk().list_all();
         // Mostly where it may be done: else nearly all of them would be refused.
         let any = dice.one_in("any file", n, 4);
-        let fair = |(path, len): &(String, u64)| *len > 0 && (any || path.ends_with(".index"));
-        let files: Vec<_> = files.into_iter().filter(fair).filter(|(path, _)| is_fair(path)).collect();
+        let fair = |(path, len): &(String, u64)| *len > 0 && (any || path.ends_with("index"));
+        let kind = if dice.one_in("unreadable", n, 3) { Kind::Unreadable } else { Kind::Rot };
+        let files: Vec<_> = files.into_iter().filter(fair).filter(|(path, _)| is_fair(kind, path)).collect();
         if files.is_empty() {
             return None;
         }
         let (target, len) = dice.pick("which file", n, &files);
         let byte = dice.below("which byte", n, len) as i64;
-        let (kind, amount) = match dice.one_in("unreadable", n, 3) {
-            true => (Kind::Unreadable, byte),
-            false => (Kind::Rot, 8 * byte + dice.below("which bit", n, 8) as i64),
-        };
+        let amount = if kind == Kind::Rot { 8 * byte + dice.below("which bit", n, 8) as i64 } else { byte };
         Some(Fault { target, amount, ..Fault::new(now, n, kind) })
     }
 
@@ -215,10 +213,13 @@ impl Plan {
             drawn = drawn.wrapping_sub(*weight);
             hit
         });
-        let kind = hit.map_or(Kind::Kill, |(_, kind)| kind);
+        let kind = match hit.map_or(Kind::Kill, |(_, kind)| kind) {
+            Kind::Cut => dice.pick("which way", n, &[Kind::Cut, Kind::Cut, Kind::CutUp, Kind::CutDown]),
+            other => other,
+        };
         let down = match kind {
             Kind::Kill | Kind::PowerLoss => dice.pick("down", n, &[1, 20, 200]) * MS,
-            Kind::Cut | Kind::Hold => (1 + dice.below("links", n, 300)) * MS,
+            Kind::Cut | Kind::CutUp | Kind::CutDown | Kind::Hold => (1 + dice.below("links", n, 300)) * MS,
             _ => 0,
         };
         due.push(Fault { down, ..Fault::new(now, n, kind) });
@@ -229,8 +230,8 @@ impl Plan {
     }
 }
 
-/// Whether anybody can tell what a file's harm does. A time index has no checksum (it is Kafka's format): an answer by
-/// time may then be a wrong one.
-pub(super) fn is_fair(path: &str) -> bool {
-    !path.ends_with(".timeindex")
+/// Whether anybody can tell what a file's harm does. A time index has no checksum (it is Kafka's format): with a wrong bit
+/// in it an answer by time may be a wrong one.
+pub(super) fn is_fair(kind: Kind, path: &str) -> bool {
+    kind != Kind::Rot || !path.ends_with(".timeindex")
 }

@@ -109,6 +109,7 @@ fn direct() {
 
 /// A look-up by time that met a trim said that there is no such record: the bytes that it was lent were of another
 /// generation of the log, and so none, and it took that for the log's end.
+/// Held by `a_lease_that_meets_a_trim_below_it_has_its_bytes` (tests/store/bytes.rs).
 #[test]
 fn a_look_up_by_time_meets_a_trim() {
     run(klamm_sim::world::run, &[119, 478, 585, 1_309]);
@@ -146,6 +147,7 @@ fn a_log_of_an_epoch_to_come_is_refused() {
 
 /// A sync failed, its pages counted as clean, and the process was killed. Recovery read them, and when it read them again, to
 /// write them anew, they had left the cache: it wrote what the device had, and believed the rest to be durable.
+/// Held by the planted bug `recovered-not-rewritten`.
 #[test]
 fn what_recovery_reads_may_be_gone_when_it_is_written_again() {
     run(klamm_sim::world::run, &[200_154]);
@@ -153,12 +155,14 @@ fn what_recovery_reads_may_be_gone_when_it_is_written_again() {
 
 /// The sync failed that was to put on the device what the journal had of a log. No change of the log's had failed, so it was
 /// served on; then its pages left the cache, and a consumer was given zeros.
+/// Held by `a_log_whose_settling_fails_is_broken` (tests/store/faults.rs).
 #[test]
 fn what_a_failed_sync_has_left_is_not_served() {
     run(klamm_sim::world::run, &[711_999]);
 }
 
 /// The journal's payment of a log to its segment failed, and nobody was told: the log was served on.
+/// Held by `a_log_whose_payment_fails_is_broken` (tests/store/faults.rs).
 #[test]
 fn a_payment_that_fails_takes_its_log_offline() {
     run(klamm_sim::world::run, &[803_172]);

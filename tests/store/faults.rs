@@ -4,9 +4,16 @@
 use super::model::{End, Model};
 use super::world::{Store, device, journaled, live, small};
 use klamm::disk::logs::Options;
+use klamm::host::{Completion, Disk, Op};
+use klamm_core::effect::Input;
 use klamm_core::ids::{LogId, Uuid};
 use klamm_core::rng::Rng;
-use klamm_sim::disk::{Crash, Parameters, SimDisk};
+use klamm_sim::disk::{Crash, Parameters, SimDisk, SimDiskHandle, SimFile};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use tokio::task::yield_now;
 
 const SEGMENT_BYTES: u64 = 3000;
@@ -62,7 +69,7 @@ fn failing(seed: u64, parameters: &Parameters, sync: impl Fn(u64) -> bool) -> us
     failures
 }
 
-async fn wait(store: &Store<impl klamm::host::Disk>, model: &Model) {
+async fn wait(store: &Store<impl Disk>, model: &Model) {
     for _ in 0..100_000 {
         if store.ended(model.log) >= model.durable.len() - model.before {
             return;
@@ -173,4 +180,94 @@ fn a_segment_that_was_lengthened_by_a_part_is_closed_as_long_as_its_batches() {
         let found = store.found(model.log).await;
         model.find(found.as_ref(), model.durable.len(), model.durable.len(), End::Close, "after a close");
     });
+}
+
+/// Which operations fail.
+type Pick = fn(&Op<SimFile>) -> bool;
+
+/// A disk whose operations fail that a test picks.
+#[derive(Clone)]
+struct Picky {
+    disk: SimDiskHandle,
+    fails: Rc<Cell<Pick>>,
+}
+
+impl Disk for Picky {
+    type File = SimFile;
+
+    fn submit(&self, op: Op<SimFile>) -> Completion<SimFile> {
+        if self.fails.get()(&op) { Completion::ready(Err(io::ErrorKind::Other.into())) } else { self.disk.submit(op) }
+    }
+
+    fn descriptor(_: &SimFile) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn reap(&self) -> bool {
+        self.disk.reap()
+    }
+}
+
+/// Logs that share a journal until something fails behind their backs: no change of theirs, but each must be said to be broken.
+/// All that was acknowledged comes back.
+fn behind_their_backs(fails: Pick) {
+    let disk = device(SimDisk::new(1, Parameters::default()));
+    let log = |n| Model::new(LogId { topic: Uuid::from_halves(1, n), partition: 0 }, &format!("t{n}"));
+    let mut models: Vec<Model> = (0..3).map(log).collect();
+    let options = || Options { zero_fill: 0, ..journaled() };
+    live(&disk, None, async |handle| {
+        let picky = Picky { disk: handle, fails: Rc::new(Cell::new(|_| false)) };
+        let broken: Rc<RefCell<BTreeSet<LogId>>> = Rc::default();
+        let told = broken.clone();
+        let tell = move |input: &Input| {
+            if let Input::Broken { log, .. } = input {
+                told.borrow_mut().insert(*log);
+            }
+        };
+        let store = Store::start_with(picky.clone(), options(), Rc::new(tell)).await.unwrap();
+        for model in &mut models {
+            store.logs.change(model.open());
+            store.settle(model).await;
+            store.append(model, 1, 300, true, 1 << 20).await;
+        }
+        // The journal is being made.
+        while !disk.disk().list_all().iter().any(|(path, _)| path.ends_with(".0of1.1")) {
+            yield_now().await;
+        }
+        picky.fails.set(fails);
+        for _ in 0..400 {
+            for model in models.iter_mut().filter(|model| !broken.borrow().contains(&model.log)) {
+                store.logs.change(model.append(1, 300, true, 1 << 20));
+            }
+            for model in &models {
+                wait(&store, model).await;
+            }
+        }
+        let broken = broken.borrow();
+        for model in &mut models {
+            assert!(broken.contains(&model.log), "{} is served on", model.log);
+            model.done = store.ended.borrow()[&model.log].iter().take_while(|(_, error)| error.is_none()).count();
+        }
+    });
+    disk.crash(Crash::PowerLoss, 1);
+    live(&disk, None, async |handle| {
+        let store = Store::start(handle, options()).await.unwrap();
+        for model in &models {
+            let (found, most) = (store.found(model.log).await, model.durable.len());
+            model.find(found.as_ref(), model.done, most, End::PowerLoss, "after what failed");
+        }
+    });
+}
+
+/// The journal's payment of a log to its segment failed, and nobody was told: the log was served on.
+#[test]
+fn a_log_whose_payment_fails_is_broken() {
+    behind_their_backs(|op| matches!(op, Op::Write { sync: false, .. }));
+}
+
+/// The sync failed that was to put on the device what the journal had of a log. No change of the log's had failed, so it was
+/// served on; then its pages left the cache, and a consumer was given zeros.
+#[test]
+fn a_log_whose_settling_fails_is_broken() {
+    behind_their_backs(|op| matches!(op, Op::Sync { .. }));
 }

@@ -61,6 +61,7 @@ pub(super) struct Site {
     pub(super) refused: RefCell<Vec<(LogId, String)>>,
     /// Moves the present life's clocks.
     pub(super) steps: RefCell<Steps>,
+    /// Has the present life stand still.
     pub(super) still: Still,
     /// Batches of idempotent producers that were appended in any life.
     appended: RefCell<BTreeSet<(i64, i16, i32, u32)>>,

@@ -280,7 +280,7 @@ impl Nemesis {
 
     /// The process dies, or the machine; tells whether anything was under way, or lost.
     fn crash(&mut self, sim: &mut Sim<'_>, now: u64, crash: Crash, (key, down): (u64, u64)) -> bool {
-        // A cut outlives it; what is held is held by a process that is gone.
+        // A cut outlives it; what is held arrives.
         let cut = if let Links::Cut(_, kind) = self.links { Some(kind) } else { None };
         self.ledger.count("crashes while cut off", u64::from(cut.is_some()));
         if cut.is_none() {
@@ -380,10 +380,12 @@ impl Nemesis {
         self.event(now, "links mended");
     }
 
-    /// The broker goes on, if its time has come or `at_once`.
+    /// The broker does not stand still any more, if its time has come or `at_once`, since it dies.
     fn go_on(&mut self, now: u64, at_once: bool) {
         if self.still.take_if(|until| at_once || *until <= now).is_some() {
-            self.event(now, "goes on");
+            if !at_once {
+                self.event(now, "goes on");
+            }
             let missed = self.ledger.wire.waiting() > 0;
             self.ledger.tally(Kind::Pause.name(), |tally| tally.effective += u64::from(missed));
             self.site.still.go_on();

@@ -138,15 +138,15 @@ pub(super) fn length(file: &File) -> io::Result<u64> {
     Ok(file.0.file.metadata()?.len())
 }
 
-/// Whether the first byte of each window of read-ahead, and the last one, can be had without waiting. A file system that
-/// cannot tell has them.
+/// Whether the last byte of each window of read-ahead can be had without waiting: the first one was just read by whoever
+/// looked the range up, or follows what was sent before. A file system that cannot tell has them.
 pub(super) fn is_cached(file: &File, at: u64, len: usize) -> bool {
     let has = |at: u64| {
         let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut [0])], at, ReadWriteFlags::NOWAIT);
         !matches!(read, Err(Errno::AGAIN))
     };
     let end = at + len as u64;
-    (at..end).step_by(READ_AHEAD).all(has) && (len == 0 || has(end - 1))
+    (at..end).step_by(READ_AHEAD).all(|window| has(end.min(window + READ_AHEAD as u64) - 1))
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {

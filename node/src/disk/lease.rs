@@ -13,7 +13,7 @@ use super::segment::{Ended, Log, LogRef};
 use crate::host::Disk;
 use bytes::Bytes;
 use klamm_core::ids::{LogId, Offset};
-use klamm_core::record::Header;
+use klamm_core::record::{HEADER_BYTES, Header};
 use std::future::Future;
 use std::io;
 
@@ -283,8 +283,8 @@ impl<D: Disk> Logs<D> {
         let boundary = log.borrow_mut().segment_mut(base).and_then(|s| s.index.as_ref()?.boundary(most, limit));
         scan.at = scan.at.max(boundary.unwrap_or(0));
         let (mut end, mut next) = (start + size, first.next_offset());
-        // Not a header further than `limit`: a truncation may be cutting there.
-        while next < limit {
+        // Not a header further than `limit`: a truncation may be cutting there. Nor one whose batch has no room.
+        while next < limit && end + HEADER_BYTES as u64 <= most {
             // What stands before a place that cannot be read can be had all the same.
             let Ok(Some(header)) = scan.header().await else { break };
             if header.base_offset < next {

@@ -1,4 +1,5 @@
-//! Panics inside a run are what the run found, wherever they are caught on their way: they are noted, and not printed.
+//! `no-panic`: panics inside a run are what the run found, wherever they are caught on their way: they are noted, and not
+//! printed. (The first oracle of any fuzzer: Miller et al., CACM 1990.)
 
 use std::cell::{Cell, RefCell};
 use std::panic;

@@ -1,4 +1,7 @@
 //! What a run says of itself: verdict, the two facts that contradict, counters, digest.
+//!
+//! `stuck` is the one property of liveness (Alpern and Schneider 1985), and has a verdict of its own: each engine says so
+//! where something is still owed and nothing is left to happen, or patience is over.
 
 use std::collections::BTreeMap;
 use std::fmt;

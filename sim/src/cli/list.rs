@@ -1,6 +1,6 @@
 //! `klamm-sim list`: what a run may break, and what a campaign must reach.
 
-use crate::properties::PROPERTIES;
+use crate::properties::{PROPERTIES, Property};
 use crate::{direct, world};
 use std::io::{self, Write};
 
@@ -12,8 +12,8 @@ pub(super) fn run() -> u8 {
 
 fn print(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "Properties:")?;
-    for (name, sentence) in PROPERTIES {
-        writeln!(out, "  {name:<28} {sentence}")?;
+    for Property { name, says, source, file } in PROPERTIES {
+        writeln!(out, "  {name:<28} {says}\n  {:<28} ({source}; {file})", "")?;
     }
     for (engine, states) in [("world", world::SOMETIMES), ("direct", direct::SOMETIMES)] {
         writeln!(out, "\nA large campaign of {engine} reaches:")?;

@@ -6,7 +6,8 @@
 //!
 //! A run works and breaks until its duration is over, then heals (no more faults, one last restart, all that clients
 //! are owed is answered), then is read back; then, in every other run, its disk comes to declared harm, and all is looked
-//! at again. Each of the phases behind the first ends when nothing is left to happen.
+//! at again. Each of the phases behind the first ends when nothing is left to happen. `no-lease-leak`: then nobody holds
+//! a lease on bytes any more.
 
 mod admin;
 mod broker;

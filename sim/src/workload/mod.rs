@@ -3,7 +3,8 @@
 //!
 //! A role is a step function that wants requests sent and hears answers: it knows neither frames nor time, nor which
 //! engine carries them. Each thing that it asks for ends ok, fail or, when no answer comes, maybe: then it may happen at
-//! any later time.
+//! any later time. `no-odd-error`: an error is answered only if something in the workload causes it, as Kafka defines its
+//! codes.
 
 pub mod consumer;
 pub mod insistent;

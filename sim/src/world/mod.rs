@@ -8,6 +8,10 @@
 //! replayed and shrunk. How long messages take is drawn by the millisecond in which they are sent, for both directions
 //! together: turmoil draws for each message, from one stream of its own, in which leaving out one moves all later ones; but
 //! it lets a link's latency be set from outside, and then draws nothing that counts.
+//!
+//! Properties, looked at all the time: `stays-up` (once the disk is well the broker does not end by itself) and
+//! `nothing-refused` (and recovery refuses no log of which nothing was harmed): what a failing disk took away, a restart
+//! brings back.
 
 mod admin;
 mod audit;

@@ -1,5 +1,6 @@
 //! Declared loss: after everything was read back, the disk comes to harm, of which it is first said what may be lost;
-//! then the broker starts again, and all of it is inspected. The same as in `world`, with batches in place of bytes.
+//! then the broker starts again, and all of it is inspected. The same as in `world`, with batches in place of bytes: at
+//! rest, under a broker in use, or under producers at work.
 //!
 //! Properties, beside the history's: `only-what-was-harmed` (recovery refuses no broker but one whose own log is harmed),
 //! and those that [`crate::workload::inspector`] names.
@@ -18,9 +19,14 @@ use crate::history::{History, Partition};
 use crate::report::{Verdict, Violation};
 use crate::workload::inspector::Inspector;
 use crate::workload::is_mortal;
+use crate::workload::producer::Producer;
 
 /// Rounds of harm, at most, before the one that may be the end of all files.
 const ROUNDS: u64 = 3;
+
+/// Producers of a crowd, and how long they work under harm.
+const CROWD: usize = 2;
+const LOADS: [u64; 3] = [50 * MS, 500 * MS, 5 * SECOND];
 
 /// Of these one comes in a round, by what was drawn for it, from 1 on; more is none.
 const KINDS: [Kind; 5] = [Kind::Rot, Kind::Rot, Kind::Unreadable, Kind::LostWrite, Kind::LostFolder];
@@ -124,7 +130,8 @@ impl Sim {
     /// The process is gone: at once, or in order; or the machine.
     fn stop_dead(&mut self, round: u64, turn: u64) -> Result<(), Verdict> {
         let (dice, key) = (self.params.dice.clone(), round << 8 | turn);
-        if self.params.stops && self.broker.is_serving() && dice.mishap("stopped in order", key, 2) {
+        let may_stop = self.params.stops && self.crowd.is_empty() && self.broker.is_serving();
+        if may_stop && dice.mishap("stopped in order", key, 2) {
             self.phase_ends = self.now + PATIENCE;
             self.stop(1 << 23 | key, None);
             self.rest()?;
@@ -143,6 +150,7 @@ impl Sim {
             self.declare(&Loss::Records(lost));
         }
         self.crash(power, 1 << 23 | key);
+        self.gone.extend(std::mem::take(&mut self.crowd));
         self.history.dies();
     }
 
@@ -185,7 +193,9 @@ impl Sim {
         self.count(if kind == Kind::Rot { "batches rotten" } else { "batches unreadable" });
         if in_use {
             // What recovery would refuse is served as long as it runs; then it dies, and does.
-            self.inspect(false)?;
+            if !self.under_load(round)? {
+                self.inspect(false)?;
+            }
             self.stop_dead(round, 2)?;
         }
         Ok(true)
@@ -206,19 +216,22 @@ impl Sim {
         let over = elsewhere.then(|| there.start + dice.more("goes where", round, there.len() as u64 - 1) as usize);
         let spoilt = Harm::Rot(dice.bits("which bit", round));
         self.broker.disk.lose_write(log);
-        // Every partition takes a record: one of them is not where it should be.
-        self.inspect(false)?;
+        if !self.under_load(round)? {
+            // Every partition takes a record: one of them is not where it should be.
+            self.inspect(false)?;
+        }
         let loss = self.broker.disk.lost_write(log);
         self.say(|| format!("a write of {log} was lost: {loss:?}"));
         let hit = loss.is_some();
-        let over = over.filter(|_| hit);
-        let over_it = over.map(|index| self.broker.disk.loss(log, index, spoilt));
-        for loss in loss.iter().chain(&over_it) {
+        if let Some(loss) = &loss {
             self.declare(loss);
         }
         self.stop_dead_by(true, round << 8 | 4);
-        if let Some(index) = over {
+        // What it goes over is what the power has left there, below the mark that it has left.
+        if let Some(index) = over.filter(|index| hit && self.broker.disk.batches_on_device(log).contains(index)) {
+            let over_it = self.broker.disk.loss(log, index, spoilt);
             self.say(|| format!("it went over batch {index}: {over_it:?}"));
+            self.declare(&over_it);
             self.broker.disk.harm(log, index, spoilt);
             self.count("writes that went elsewhere");
         } else if hit {
@@ -253,6 +266,25 @@ impl Sim {
         self.ledger.harmed = Harmed::default();
         self.broker.disk.restore(image, round);
         self.count("old copies");
+        Ok(true)
+    }
+
+    /// Now and then a crowd of producers works under the harm, until the machine is gone; tells whether it does.
+    fn under_load(&mut self, round: u64) -> Result<bool, Verdict> {
+        let dice = self.params.dice.clone();
+        if !dice.mishap("under load", round, 2) {
+            return Ok(false);
+        }
+        self.count("harm under load");
+        let first = self.actors.len();
+        self.crowd = first..first + CROWD;
+        for _ in 0..CROWD {
+            let (seed, habits) = (dice.bits("crowd", self.actors.len() as u64), self.params.producer());
+            self.hire(|id, _| Box::new(Client::new(id, Hired::new(id, seed, Producer::new(seed, habits)))));
+        }
+        let lasts = dice.pick("load lasts", round, &LOADS);
+        self.phase_ends = self.now + PATIENCE;
+        self.rest_until(self.now + lasts)?;
         Ok(true)
     }
 

@@ -33,7 +33,8 @@ mod tallies;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
@@ -97,6 +98,7 @@ pub const SOMETIMES: &[&str] = &[
     "full disks",
     "halts",
     "harm refused",
+    "harm under load",
     "kills",
     "leases",
     "lives with a producer id",
@@ -242,6 +244,10 @@ struct Sim {
     net: Net,
     still: Still,
     actors: Vec<Box<dyn Actor>>,
+    /// Those who work where the work is over, while the disk comes to harm.
+    crowd: Range<usize>,
+    /// Those who are gone with the machine that they worked on: whatever still comes nobody hears.
+    gone: BTreeSet<usize>,
     /// The timer of each client that counts.
     timers: Vec<u64>,
     ledger: Ledger,
@@ -301,6 +307,8 @@ impl Sim {
             net: Net::new(params.dice.clone(), params.net_delay),
             still: Still::default(),
             actors: Vec::new(),
+            crowd: 0..0,
+            gone: BTreeSet::new(),
             timers: Vec::new(),
             ledger: Ledger::default(),
             history: History::default(),
@@ -483,6 +491,9 @@ impl Sim {
 
     /// A client hears something, or its timer.
     fn act(&mut self, client: usize, heard: Option<ToClient>) {
+        if self.gone.contains(&client) {
+            return;
+        }
         let moment = self.history.moment();
         let mut cx = Cx {
             now: self.now,
@@ -490,7 +501,7 @@ impl Sim {
             params: &self.params,
             history: &mut self.history,
             ledger: &mut self.ledger,
-            stopping: self.phase != Phase::Work,
+            stopping: self.phase != Phase::Work && !self.crowd.contains(&client),
             out: Vec::new(),
         };
         let verdict = self.actors[client].step(heard, &mut cx);

@@ -1,14 +1,15 @@
 //! A role of the workload as a client of this engine: its questions leave as frames of any version that can say them, on one
 //! connection always the same.
 
-use super::ledger::{Inspection, Ledger};
-use super::parameters::MS;
+use super::ledger::{Inspection, Ledger, Shift};
+use super::parameters::{MS, Parameters};
 use super::turns::{Turns, pause};
 use crate::client::{Connection, Lost, in_time};
 use crate::clock::{EPOCH_MS, elapsed_ns};
 use crate::dice::Dice;
 use crate::report::Violation;
 use crate::workload::inspector::Inspector;
+use crate::workload::producer::Producer;
 use crate::workload::{Ask, Cx, Role, Shared, is_answered};
 use klamm_core::ids::Uuid;
 use klamm_core::rng::{self, Rng};
@@ -41,6 +42,7 @@ impl Shared for &Ledger {
 /// One who plays a role.
 struct Hired<'a, R> {
     ledger: &'a Ledger,
+    shift: Shift,
     role: R,
     turns: Turns,
     /// Not before this time it takes its next turn.
@@ -53,9 +55,14 @@ type Waiting<R> = VecDeque<(u64, <R as Role>::Asked)>;
 
 /// Works until the work is over and nothing is owed.
 pub(super) async fn work<R: Role>(ledger: Rc<Ledger>, role: R, turns: Turns) {
+    employ(&ledger, Shift::Day, role, turns).await;
+}
+
+/// Works in its shift, and until nothing is owed.
+async fn employ<R: Role>(ledger: &Ledger, shift: Shift, role: R, turns: Turns) {
     let rng = Rng::new(turns.seed());
-    let mut it = Hired { ledger: &ledger, role, turns, next_at: 0, rng };
-    while ledger.is_working() || it.owes() {
+    let mut it = Hired { ledger, shift, role, turns, next_at: 0, rng };
+    while it.works() || it.owes() {
         it.stands_still().await;
         let mut asked = Waiting::<R>::new();
         let ended = async {
@@ -67,10 +74,27 @@ pub(super) async fn work<R: Role>(ledger: Rc<Ledger>, role: R, turns: Turns) {
             ledger.lost(&lost);
         }
         let asked = asked.into_iter().map(|(_, meaning)| meaning).collect();
-        with(&ledger, ledger.is_working(), |cx| it.role.lost(asked, cx));
+        with(ledger, it.works(), |cx| it.role.lost(asked, cx));
         // Who has no patience is back at once.
         let rest = it.role.patience().map_or(60, |ns| ns / MS);
         pause(&mut it.rng, rest.clamp(1, 60)).await;
+    }
+}
+
+/// One of a crowd that produces whenever one is wanted, each time as another client.
+pub(super) async fn throng(ledger: Rc<Ledger>, parameters: Rc<Parameters>, dice: Dice, clients: Range<u64>) {
+    let mut last = None;
+    for client in clients {
+        let n = loop {
+            match ledger.crowd.get().filter(|n| Some(*n) != last) {
+                Some(n) => break n,
+                None => tokio::time::sleep(Duration::from_millis(LOOK_MS)).await,
+            }
+        };
+        last = Some(n);
+        let turns = Turns::new(dice.clone(), client);
+        let producer = Producer::new(turns.seed(), parameters.producer());
+        employ(&ledger, Shift::Crowd(n), producer, turns).await;
     }
 }
 
@@ -90,10 +114,19 @@ pub(super) async fn inspect(ledger: Rc<Ledger>, dice: Dice, clients: Range<u64>)
 }
 
 impl<R: Role> Hired<'_, R> {
+    fn works(&self) -> bool {
+        self.ledger.is_on(self.shift)
+    }
+
+    /// It is dead with its machine: whatever still comes nobody hears.
+    fn is_gone(&self) -> bool {
+        self.shift != Shift::Day && !self.works()
+    }
+
     /// Whether the role owes anything; when the work is over that is what is waited for.
     fn owes(&self) -> bool {
-        let owed = self.role.owes();
-        if let Some(what) = owed.as_ref().filter(|_| !self.ledger.is_working()) {
+        let owed = self.role.owes().filter(|_| !self.is_gone());
+        if let Some(what) = owed.as_ref().filter(|_| !self.works()) {
             self.ledger.waits_for.replace(format!("client {}, who {what}", self.turns.client()));
         }
         owed.is_some()
@@ -102,8 +135,8 @@ impl<R: Role> Hired<'_, R> {
     /// Over one connection, until it breaks or there is nothing left to do. Versions are drawn by the key.
     async fn serve(&mut self, connection: &mut Connection, key: u64, asked: &mut Waiting<R>) -> Result<(), Lost> {
         let ledger = self.ledger;
-        let safe = !ledger.is_working();
-        while ledger.is_working() || self.owes() || !asked.is_empty() {
+        let safe = !self.works();
+        while self.works() || self.owes() || !(asked.is_empty() || self.is_gone()) {
             self.stands_still().await;
             for (request, meaning) in self.asks() {
                 let answered = is_answered(&request);
@@ -124,10 +157,11 @@ impl<R: Role> Hired<'_, R> {
             let until = *until;
             let left = left.min(until.saturating_sub(elapsed_ns()) / MS);
             match in_time(left.clamp(1, LOOK_MS), connection.receive()).await {
+                Ok(_) if self.is_gone() => break,
                 Ok((_, response)) => {
                     ledger.heard(&response);
                     if let Some((_, meaning)) = asked.pop_front() {
-                        ledger.check(with(ledger, ledger.is_working(), |cx| self.role.answered(meaning, response, cx)));
+                        ledger.check(with(ledger, self.works(), |cx| self.role.answered(meaning, response, cx)));
                     }
                 }
                 Err(Lost::Broken(error)) if error.kind() == io::ErrorKind::TimedOut => {
@@ -145,14 +179,14 @@ impl<R: Role> Hired<'_, R> {
     /// What the role asks now. While there is work it begins something only when it is its turn.
     fn asks(&mut self) -> Vec<Ask<R::Asked>> {
         let begins = self.begins();
-        let goes_on = !self.ledger.is_working() || self.role.resumes().is_some_and(|at| at <= elapsed_ns());
+        let goes_on = !self.works() || self.role.resumes().is_some_and(|at| at <= elapsed_ns());
         if begins || goes_on { with(self.ledger, begins, |cx| self.role.ask(cx)) } else { Vec::new() }
     }
 
     /// Whether the role begins something: that is a turn.
     fn begins(&mut self) -> bool {
         let now = elapsed_ns();
-        let may = self.ledger.is_working() && self.next_at <= now;
+        let may = self.works() && self.next_at <= now;
         if !may || self.role.next(true).is_none_or(|at| at > now) {
             return false;
         }
@@ -171,14 +205,14 @@ impl<R: Role> Hired<'_, R> {
 
     /// When there is something to ask, as far as is known.
     fn look_at(&self) -> u64 {
-        let working = self.ledger.is_working();
+        let working = self.works();
         let next = self.role.next(working);
         let next = if working { next.map(|at| at.max(self.next_at)) } else { next };
         next.into_iter().chain(self.role.resumes()).min().unwrap_or(u64::MAX)
     }
 
     fn patience(&self, safe: bool) -> u64 {
-        let own = self.role.patience().filter(|_| self.ledger.is_working());
+        let own = self.role.patience().filter(|_| self.works());
         if safe { MUST_NS } else { own.unwrap_or(ANSWER_NS) }
     }
 

@@ -28,6 +28,15 @@ pub(super) enum Phase {
     Done,
 }
 
+/// When a client works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shift {
+    /// As long as there is load; then it ends what it began.
+    Day,
+    /// As long as this crowd, the n-th, is wanted; then its machine is gone, and so is it.
+    Crowd(u64),
+}
+
 /// What is to be inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inspection {
@@ -65,6 +74,8 @@ pub(super) struct Ledger {
     pub(super) declared: Cell<bool>,
     /// What the disk came to.
     pub(super) harmed: RefCell<Harmed>,
+    /// The crowd that is wanted, from 1 on.
+    pub(super) crowd: Cell<Option<u64>>,
     /// What somebody wants inspected.
     pub(super) inspection: Cell<Inspection>,
     /// Clients whose work is not ended.
@@ -90,6 +101,7 @@ impl Ledger {
             phase: Cell::new(Phase::Work),
             declared: Cell::new(false),
             harmed: RefCell::default(),
+            crowd: Cell::new(None),
             inspection: Cell::new(Inspection::None),
             busy: Cell::new(0),
             still: RefCell::default(),
@@ -134,6 +146,13 @@ impl Ledger {
 
     pub(super) fn is_working(&self) -> bool {
         self.phase.get() == Phase::Work
+    }
+
+    pub(super) fn is_on(&self, shift: Shift) -> bool {
+        match shift {
+            Shift::Day => self.is_working(),
+            Shift::Crowd(n) => self.crowd.get() == Some(n),
+        }
     }
 
     /// About every other client stands still until a time, by the draw of a fault.

@@ -1,5 +1,6 @@
 //! Declared loss: after everything was read back, the disk comes to harm, of which the atlas first says what may be lost;
-//! then the broker starts again, and all of it is inspected.
+//! then the broker starts again, and all of it is inspected. What a device does by itself it does at rest, under a broker
+//! in use, or under producers at work; what operators do to a folder they do where no broker runs.
 //!
 //! Properties, beside the history's: `only-what-was-harmed` (recovery refuses no other log, and no other broker), and
 //! those that [`crate::workload::inspector`] names. A broker whose own files are harmed refuses to start, with a reason; one
@@ -22,6 +23,9 @@ use klamm_core::ids::LogId;
 /// An inspection, and a start, may take so long, simulated milliseconds.
 const INSPECTION_MS: u64 = 40_000;
 const START_MS: u64 = 10_000;
+
+/// How long a crowd works under harm.
+const LOADS_MS: [u64; 3] = [50, 300, 2_000];
 
 /// The round after the others, which may be the end of all files.
 const LAST: u64 = 9;
@@ -128,6 +132,7 @@ impl World {
     fn stop_dead_by(&mut self, crash: Crash, key: u64) {
         let now = self.now();
         self.nemesis.stop_dead(&mut self.sim, now, crash, key);
+        self.ledger.crowd.set(None);
         self.ledger.history.borrow_mut().dies();
     }
 
@@ -189,7 +194,9 @@ impl World {
         self.ledger.count(if rots { "bytes rotten" } else { "sectors unreadable" }, u64::from(applied));
         if in_use {
             // What recovery would refuse is served as long as it runs; then it dies, and does.
-            self.inspect(Inspection::Whole)?;
+            if !self.under_load(round)? {
+                self.inspect(Inspection::Whole)?;
+            }
             self.stop_dead(round.key(1));
         }
         Ok(if !applied { Came::Refused } else { came(&loss) })
@@ -213,8 +220,10 @@ impl World {
         let harm = if round.kind == Kind::Misdirect { Harm::Misdirect { path, to } } else { Harm::LoseWrite { path } };
         self.event(format!("{harm:?}"));
         self.site.device.disk().harm(harm);
-        // Every partition takes a record: one of them is not where it should be.
-        self.inspect(Inspection::Whole)?;
+        if !self.under_load(round)? {
+            // Every partition takes a record: one of them is not where it should be.
+            self.inspect(Inspection::Whole)?;
+        }
         let mut atlas = Atlas::of(&self.site.device.disk());
         self.stop_dead_by(Crash::PowerLoss, round.key(0));
         atlas.keep_marks_of(&Atlas::of(&self.site.device.disk()));
@@ -272,6 +281,18 @@ impl World {
         self.ledger.count("old copies", 1);
         self.site.device.disk().harm(Harm::Restore(image));
         Came::Effective
+    }
+
+    /// Now and then a crowd of producers works under the harm, until the machine is gone; tells whether it does.
+    fn under_load(&mut self, round: &Round) -> Result<bool, Verdict> {
+        if !self.dice.mishap("under load", round.n, 2) {
+            return Ok(false);
+        }
+        self.ledger.count("harm under load", 1);
+        self.ledger.crowd.set(Some(round.n));
+        let ms = self.dice.pick("load lasts", round.n, &LOADS_MS);
+        self.steps_until(ms, false, |_, _| false)?;
+        Ok(true)
     }
 
     fn inspect(&mut self, what: Inspection) -> Result<(), Verdict> {

@@ -65,6 +65,8 @@ const READY_MS: u64 = 20_000;
 const MORE_WORK_MS: u64 = 10_000;
 const DRAIN_MS: u64 = 20_000;
 const AUDIT_MS: u64 = 40_000;
+/// Producers of a crowd, each another client whenever there is one.
+const CROWD: u64 = 2;
 /// How long producers without manners rest before they say everything again.
 const RESTS: [u64; 4] = [10 * MS, 100 * MS, 700 * MS, 3_000 * MS];
 /// Longer than any run.
@@ -116,6 +118,7 @@ pub const SOMETIMES: &[&str] = &[
     "folders lost",
     "frames cut off",
     "harm refused",
+    "harm under load",
     "harm to what is made anew",
     "holds",
     "logs reported",
@@ -391,6 +394,10 @@ fn begin(ledger: &Rc<Ledger>, parameters: &Rc<Parameters>, dice: &Dice) {
         employ(ledger, hired::work(ledger.clone(), consumer, turns));
     }
     spawn_local(hired::inspect(ledger.clone(), dice.clone(), 600..700));
+    for number in 0..CROWD {
+        let clients = 900 + 100 * number..1_000 + 100 * number;
+        spawn_local(hired::throng(ledger.clone(), parameters.clone(), dice.clone(), clients));
+    }
     spawn_local(audit::audit(ledger.clone(), parameters.clone(), turns(7, 0)));
 }
 

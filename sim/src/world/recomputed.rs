@@ -1,9 +1,9 @@
 //! Committed, recomputed from the logs: a run of which nothing was declared lost ends with a stop in order, and then its
 //! files are read, by their published layout. With one broker, at rest, all that a log holds is committed.
 //!
-//! `committed-is-stored`: what stands in them is what was read over the wire, to the record: nothing else, nothing less, and
-//! no journal beside them. (DESIGN: oracles believe nothing that a broker reports; Raft's state machine safety: what one was
-//! given at an index is what the log holds there.)
+//! `committed-is-stored`: what stands in them is what was read over the wire, to the record: nothing else, nothing less, a
+//! folder for each partition that was acknowledged, and no journal beside them. (DESIGN: oracles believe nothing that a
+//! broker reports; Raft's state machine safety: what one was given at an index is what the log holds there.)
 
 use super::World;
 use super::broker::State;
@@ -43,8 +43,10 @@ pub(super) fn agree(disk: &SimDisk, history: &mut History) -> Result<u64, Violat
         let fact = "the broker has stopped in order: every log has what is its own".to_owned();
         return Err(broken(fact, format!("there is still {journal}")));
     }
+    let atlas = Atlas::of(disk);
+    have_folders(&atlas, history)?;
     let mut compared = 0;
-    for folder in Atlas::of(disk).folders().iter().filter(|folder| folder.log != LogId::METADATA) {
+    for folder in atlas.folders().iter().filter(|folder| folder.log != LogId::METADATA) {
         let alive = history.alive().find(|(_, topic)| topic.id == Some(folder.log.topic));
         let Some(at) = alive.map(|(life, _)| (life.clone(), folder.log.partition)) else { continue };
         let stored = stored(disk, folder, &at)?;
@@ -52,6 +54,19 @@ pub(super) fn agree(disk: &SimDisk, history: &mut History) -> Result<u64, Violat
         same(&at, &stored, history)?;
     }
     Ok(compared)
+}
+
+/// Whoever was told of a topic that nobody deletes finds a folder of each of its partitions.
+fn have_folders(atlas: &Atlas, history: &History) -> Result<(), Violation> {
+    for (life, topic) in history.alive() {
+        let Some(id) = topic.id else { continue };
+        let has = |partition| atlas.folders().iter().any(|folder| folder.log == LogId { topic: id, partition });
+        if let Some(partition) = (0..topic.partitions as i32).find(|partition| !has(*partition)) {
+            let fact = format!("{life}-{partition} was acknowledged, and nobody has asked for its deletion");
+            return Err(broken(fact, "it has no folder".to_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// All that stands in a log's segments.
@@ -95,6 +110,7 @@ fn broken(fact: String, contradiction: String) -> Violation {
 mod tests {
     use super::*;
     use crate::dice::Dice;
+    use crate::disk::Harm;
     use crate::history::Sent;
     use crate::panics;
 
@@ -127,5 +143,18 @@ mod tests {
         history.sent(&at, value, &[value], Sent { bytes: 99, time: 0, stamp: 0 });
         assert_eq!(history.read(&at, end, value), Ok(()), "the broker has said so");
         assert_eq!(agree(&disk, &mut history).unwrap_err().property, "committed-is-stored");
+    }
+    #[test]
+    fn a_log_without_a_folder_is_found() {
+        let (world, at) = ended();
+        let mut disk = world.site.device.disk();
+        let mut history = world.ledger.history.borrow().clone();
+        let id = history.alive().find(|(life, _)| **life == at.0).and_then(|(_, topic)| topic.id);
+        let log = LogId { topic: id.expect("it was told"), partition: at.1 };
+        let folder =
+            Atlas::of(&disk).folders().iter().find(|folder| folder.log == log).map(|folder| folder.name.clone());
+        assert!(disk.harm(Harm::RemoveTree { path: folder.expect("it has one") }));
+        let found = agree(&disk, &mut history).unwrap_err();
+        assert_eq!((found.property, &*found.contradiction), ("committed-is-stored", "it has no folder"));
     }
 }

@@ -2,15 +2,12 @@
 //! nobody has run before. `KLAMM_SEED` runs one seed alone; `KLAMM_SEEDS` sets how many fixed ones are run.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
-#![allow(clippy::explicit_write, reason = "eprintln is kept back by the test harness")]
+
+mod seeds;
 
 use klamm_sim::report::{Report, Tally, Verdict};
 use std::collections::BTreeMap;
-use std::io::{Write, stderr};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Seeds 0 up to this one.
 const FIXED: u64 = 200;
@@ -18,11 +15,6 @@ const FIXED: u64 = 200;
 const FRESH: u64 = 16;
 
 type Engine = fn(u64, bool) -> Report;
-
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}: {text:?} is no number")))
-}
 
 /// What many runs came to.
 #[derive(Default)]
@@ -33,27 +25,19 @@ struct Sums {
 
 /// Runs seeds on all cores; gives the sums of what they counted.
 fn run(engine: Engine, seeds: &[u64]) -> Sums {
-    let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     let sums = Mutex::new(Sums::default());
-    let work = || {
-        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let report = engine(*seed, false);
-            let mut sums = sums.lock().unwrap();
-            for (name, n) in &report.counters {
-                *sums.counters.entry(*name).or_default() += n;
-            }
-            for (kind, tally) in &report.faults {
-                sums.faults.entry(*kind).or_default().add(*tally);
-            }
-            if report.verdict != Verdict::Clean {
-                failures.lock().unwrap().push(report.to_string());
-            }
+    seeds::each(seeds, |seed| {
+        let report = engine(seed, false);
+        let mut sums = sums.lock().unwrap();
+        for (name, n) in &report.counters {
+            *sums.counters.entry(*name).or_default() += n;
         }
-    };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
+        for (kind, tally) in &report.faults {
+            sums.faults.entry(*kind).or_default().add(*tally);
+        }
+        if report.verdict != Verdict::Clean {
+            failures.lock().unwrap().push(report.to_string());
         }
     });
     let failures = failures.into_inner().unwrap();
@@ -72,11 +56,11 @@ fn add_up(faults: &BTreeMap<&'static str, Tally>) {
 
 /// A campaign; `sometimes`: what its fixed seeds must reach.
 fn campaign(engine: Engine, sometimes: &[&str]) {
-    if let Some(seed) = number("KLAMM_SEED") {
+    if let Some(seed) = seeds::number("KLAMM_SEED") {
         run(engine, &[seed]);
         return;
     }
-    let count = number("KLAMM_SEEDS").unwrap_or(FIXED);
+    let count = seeds::number("KLAMM_SEEDS").unwrap_or(FIXED);
     let reached = run(engine, &(0..count).collect::<Vec<_>>());
     if count >= FIXED {
         let is_missed = |name: &&&str| reached.counters.get(**name).is_none_or(|n| *n == 0);
@@ -84,11 +68,7 @@ fn campaign(engine: Engine, sometimes: &[&str]) {
         assert!(missing.is_empty(), "the fixed seeds never reach {missing:?}");
         add_up(&reached.faults);
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
-    let fresh: Vec<u64> = (now..now + FRESH).collect();
-    // Past the test harness, which keeps what is printed: a seed that hangs must be known too.
-    writeln!(stderr(), "fresh seeds {now} to {}", now + FRESH - 1).unwrap();
-    run(engine, &fresh);
+    run(engine, &seeds::fresh(FRESH));
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl Tape {
     fn is_followed(&self, calls: usize, seen: &Seen, end: End, what: &str) {
         let truncates = |taped: &Taped| match taped {
             Taped::Step { effects, .. } => effects.iter().any(|e| matches!(e, Effect::Truncate { .. })),
-            Taped::Begins(_) | Taped::Crash { .. } => false,
+            Taped::Begins(_) | Taped::Crash { .. } | Taped::Harmed => false,
         };
         let asks = |taped: &Taped| matches!(taped, Taped::Step { effects, .. } if !effects.is_empty());
         let happened = self.steps.iter().filter(|(at, taped)| *at < calls || (*at == calls && !asks(taped)));

@@ -100,24 +100,19 @@ impl Sim {
         last.map_or(Ok(()), |kind| self.round(kind, ROUNDS).map(drop))
     }
 
-    /// One round; tells whether the broker serves after it.
+    /// One round; tells whether the broker serves after it. What does harm tells whether something may be lost by it;
+    /// `None`: there was nothing to harm.
     fn round(&mut self, kind: Kind, round: u64) -> Result<bool, Verdict> {
         self.count("harm drawn");
-        let applied = match kind {
+        let effective = match kind {
             Kind::Rot | Kind::Unreadable => self.spoil(kind, round)?,
             Kind::LostWrite => self.lose_write(round)?,
             Kind::LostFolder => self.lose_folder(round)?,
-            Kind::Wipe => {
-                self.stop_dead(round, 0)?;
-                self.broker.disk.wipe();
-                self.epochs = Epochs::default();
-                self.count("disks wiped");
-                true
-            }
+            Kind::Wipe => Some(self.wipe(round)?),
             Kind::OldCopy => self.turn_back(round)?,
         };
-        self.count(if applied { "harm applied" } else { "harm refused" });
-        self.tallies.came(kind.fault(), applied.then_some(true));
+        self.count(if effective.is_some() { "harm applied" } else { "harm refused" });
+        self.tallies.came(kind.fault(), effective);
         self.start_again(round)?;
         if !self.broker.is_up() {
             return self.refuses();
@@ -168,7 +163,7 @@ impl Sim {
     }
 
     /// A batch rots, or cannot be read; on a disk at rest, or under a broker that serves.
-    fn spoil(&mut self, kind: Kind, round: u64) -> Result<bool, Verdict> {
+    fn spoil(&mut self, kind: Kind, round: u64) -> Result<Option<bool>, Verdict> {
         let dice = self.params.dice.clone();
         let in_use = dice.mishap("harmed in use", round, 3);
         if !in_use {
@@ -181,12 +176,12 @@ impl Sim {
         };
         let batches = self.broker.disk.batches_kept(in_use);
         if batches.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let (log, index) = dice.pick("which batch", round, &batches);
         let loss = self.broker.disk.loss(log, index, harm);
         if !self.declare(&loss) {
-            return Ok(false);
+            return Ok(None);
         }
         self.say(|| format!("batch {index} of {log}: {harm:?}: {loss:?}"));
         self.broker.disk.harm(log, index, harm);
@@ -198,16 +193,16 @@ impl Sim {
             }
             self.stop_dead(round, 2)?;
         }
-        Ok(true)
+        Ok(Some(loss != Loss::Nothing))
     }
 
     /// The next write of some log is lost, or goes over what stands elsewhere, and is acknowledged; then power is lost, and
     /// with it the page cache, which has all as it should be.
-    fn lose_write(&mut self, round: u64) -> Result<bool, Verdict> {
+    fn lose_write(&mut self, round: u64) -> Result<Option<bool>, Verdict> {
         let logs: Vec<LogId> = self.broker.disk.logs().filter(|log| *log != LogId::METADATA).collect();
         if logs.is_empty() {
             self.stop_dead(round, 3)?;
-            return Ok(false);
+            return Ok(None);
         }
         let dice = self.params.dice.clone();
         let log = dice.pick("whose write is lost", round, &logs);
@@ -237,28 +232,38 @@ impl Sim {
         } else if hit {
             self.count("writes lost");
         }
-        Ok(hit)
+        Ok(Some(hit))
     }
 
     /// Somebody removes a log's folder.
-    fn lose_folder(&mut self, round: u64) -> Result<bool, Verdict> {
+    fn lose_folder(&mut self, round: u64) -> Result<Option<bool>, Verdict> {
         self.stop_dead(round, 5)?;
         let logs: Vec<LogId> = self.broker.disk.logs().filter(|log| *log != LogId::METADATA).collect();
         if logs.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let log = self.params.dice.pick("whose folder is lost", round, &logs);
         self.declare(&Loss::Records(Lost { log, offsets: 0..i64::MAX, marked: true }));
         self.say(|| format!("the folder of {log} is gone"));
         self.broker.disk.lose_folder(log);
         self.count("folders lost");
-        Ok(true)
+        Ok(Some(true))
+    }
+
+    /// Everything is gone; tells whether there was anything.
+    fn wipe(&mut self, round: u64) -> Result<bool, Verdict> {
+        self.stop_dead(round, 0)?;
+        let held = self.broker.disk.logs().next().is_some();
+        self.broker.disk.wipe();
+        self.epochs = Epochs::default();
+        self.count("disks wiped");
+        Ok(held)
     }
 
     /// The files of an earlier moment come back.
-    fn turn_back(&mut self, round: u64) -> Result<bool, Verdict> {
+    fn turn_back(&mut self, round: u64) -> Result<Option<bool>, Verdict> {
         self.stop_dead(round, 6)?;
-        let Some(Copy { image, history, epochs }) = self.copy.take() else { return Ok(false) };
+        let Some(Copy { image, history, epochs }) = self.copy.take() else { return Ok(None) };
         self.say(|| "an old copy comes back".to_owned());
         self.history = self.history.back_at(&history);
         self.epochs = epochs;
@@ -266,7 +271,7 @@ impl Sim {
         self.ledger.harmed = Harmed::default();
         self.broker.disk.restore(image, round);
         self.count("old copies");
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// Now and then a crowd of producers works under the harm, until the machine is gone; tells whether it does.

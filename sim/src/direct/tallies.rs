@@ -1,6 +1,7 @@
 //! What became of faults, by their kind. A fault is effective when what it hit could be seen: a crash as it comes, by what
 //! was under way; what lasts for a while when the first message waits or is lost for it, the first event is kept back, the
-//! first operation finds no room or takes longer; a clock that is set when a shard looks at it.
+//! first operation finds no room or takes longer; a clock that is set when a shard looks at it; an operation's error always,
+//! since the shard is told and takes the log offline; harm when the atlas declares that something may be lost by it.
 
 use std::collections::BTreeMap;
 

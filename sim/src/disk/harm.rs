@@ -91,7 +91,7 @@ impl SimDisk {
     /// When files are taken from a life that has operations in flight.
     pub fn harm(&mut self, harm: Harm) -> bool {
         self.record(|| Call::Harm(harm.clone()));
-        let applied = match harm {
+        match harm {
             Harm::Rot { path, at, bits } => self.at_file(&path, |file| file.content.rot(at as usize, bits)),
             Harm::Unreadable { path, at } => self.at_file(&path, |file| file.content.fail_reads(at as usize)),
             Harm::LoseWrite { path } => self.at_file(&path, |file| file.content.arm(Astray::Lost)),
@@ -108,11 +108,7 @@ impl SimDisk {
                 disk.files.values_mut().for_each(|file| file.open = Arc::new(()));
                 true
             }),
-        };
-        self.counts.harm.drawn += 1;
-        self.counts.harm.applied += 1;
-        self.counts.harm.effective += u64::from(applied);
-        applied
+        }
     }
 
     /// Writes that went astray since this was last asked, with the names of their files.

@@ -137,8 +137,6 @@ pub struct Counts {
     pub stalls: Faults,
     /// Reads and writes of sectors that cannot be read: `EIO`.
     pub unreadable: u64,
-    /// Harm from outside; effective where there was something to harm.
-    pub harm: Faults,
     /// Process kills; effective with operations in flight.
     pub kills: Faults,
     /// Power losses; effective when a sector or a name was lost.

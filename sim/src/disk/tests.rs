@@ -516,7 +516,6 @@ fn rot_stays_until_it_is_written_over() {
     assert_eq!(after_power_losses(&disk, "f").first().unwrap().as_ref().unwrap()[600], 9);
     assert!(!disk.harm(Harm::Rot { path: "f".to_owned(), at: 5_000, bits: 1 }), "past the end");
     assert!(!disk.harm(Harm::Rot { path: "g".to_owned(), at: 0, bits: 1 }), "no such file");
-    assert_eq!(disk.counts().harm, Faults { drawn: 3, applied: 3, effective: 1 });
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What the shards of a run were told and what they wanted, and when their broker died: to be held against another disk,
-//! and against other shards. Up to where the run declares what may be lost: from there on the disk comes to harm.
+//! and against other shards.
 
 use super::broker::Site;
 use super::{World, conclude};
@@ -10,7 +10,7 @@ use crate::report::Report;
 use klamm_core::effect::{Config, Effect, Input};
 use klamm_core::ids::{Now, ShardIndex};
 use klamm_core::shard::Shard;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 
 /// Something that happened to the broker.
 #[derive(Clone, Debug)]
@@ -28,11 +28,13 @@ pub enum Taped {
         /// What it wanted.
         effects: Vec<Effect>,
     },
-    /// The process died since the last step.
+    /// The process died since the last step; of two deaths between two steps the one that takes more.
     Crash {
         /// The page cache died, too.
         power: bool,
     },
+    /// From here on the run declares what may be lost: the disk comes to harm.
+    Harmed,
 }
 
 /// A tape that runs.
@@ -41,17 +43,21 @@ pub(super) struct Tape {
     taped: Vec<Taped>,
     /// What the disk had counted at the last step.
     counted: Counts,
+    harmed: bool,
 }
 
 impl Tape {
-    /// Something happens; the disk tells whether the process died before it.
-    fn push(&mut self, counts: Counts, taped: Taped) {
+    /// Something happens; the disk tells whether the process died before it, the run whether nothing is declared yet.
+    fn push(&mut self, counts: Counts, whole: bool, taped: Taped) {
         let died = |now: u64, before: u64| now > before;
         let power = died(counts.power_losses.drawn, self.counted.power_losses.drawn);
         if power || died(counts.kills.drawn, self.counted.kills.drawn) {
             self.taped.push(Taped::Crash { power });
         }
         self.counted = counts;
+        if !whole && !mem::replace(&mut self.harmed, true) {
+            self.taped.push(Taped::Harmed);
+        }
         self.taped.push(taped);
     }
 }
@@ -59,10 +65,8 @@ impl Tape {
 impl Site {
     /// Has the tape, if one runs, keep something.
     pub(super) fn tape(&self, taped: impl FnOnce() -> Taped) {
-        if self.is_whole()
-            && let Some(tape) = &mut *self.tape.borrow_mut()
-        {
-            tape.push(*self.device.disk().counts(), taped());
+        if let Some(tape) = &mut *self.tape.borrow_mut() {
+            tape.push(*self.device.disk().counts(), self.is_whole(), taped());
         }
     }
 }
@@ -92,7 +96,7 @@ pub fn steps_again(tape: &[Taped]) -> Result<u64, String> {
                 shards.truncate(usize::from(config.shard.0));
                 shards.push(Shard::new(Config::clone(config)));
             }
-            Taped::Crash { .. } => {}
+            Taped::Crash { .. } | Taped::Harmed => {}
             Taped::Step { shard, now, input, effects } => {
                 wants.clear();
                 shards[usize::from(shard.0)].step(*now, input.clone(), &mut wants);

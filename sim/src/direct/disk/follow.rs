@@ -2,8 +2,8 @@
 //! ended, and when the broker died; whatever the store then recovered must be one of the ways in which the model could
 //! have lost and kept it. So `direct` does not drift from the real host.
 //!
-//! Where the store has decided, the model takes its word and goes on from there. Not followed: what recovery refuses
-//! (its log may be anything in between until a later life finds it), and harm that no crash does.
+//! Where the store has decided, the model takes its word and goes on from there. A log that recovery cannot read or write
+//! may be anything in between until a later life finds it. Followed until the disk comes to harm that no crash does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ pub struct Followed {
     pub found_after_failure: u64,
     /// Logs that a life did not find.
     pub gone: u64,
-    /// Logs that a life refused.
+    /// Logs that a life could not read or write.
     pub refused: u64,
 }
 
@@ -76,7 +76,8 @@ pub fn follow(tape: &[Taped]) -> Result<Followed, String> {
         refused: BTreeSet::new(),
         removing: BTreeMap::new(),
     };
-    for (n, taped) in tape.iter().enumerate() {
+    let whole = tape.iter().take_while(|taped| !matches!(taped, Taped::Harmed));
+    for (n, taped) in whole.enumerate() {
         it.takes(taped).map_err(|what| format!("entry {n} of {}: {what}", tape.len()))?;
     }
     Ok(it.counts)
@@ -99,6 +100,7 @@ impl Follower {
                 effects.iter().for_each(|effect| self.wants(effect));
                 Ok(())
             }
+            Taped::Harmed => Ok(()),
         }
     }
 
@@ -111,6 +113,10 @@ impl Follower {
     fn told(&mut self, shard: ShardIndex, input: &Input) -> Result<(), String> {
         match input {
             Input::Recovered { log, found: Ok(found), .. } => self.found(*log, found),
+            // Nothing but an error that the disk gave is a reason: no crash leaves what recovery must refuse.
+            Input::Recovered { log, found: Err(why), .. } if !why.contains("os error") => {
+                Err(format!("{log} is refused: {why}"))
+            }
             Input::Recovered { log, found: Err(_), .. } => {
                 self.counts.refused += 1;
                 self.refused.insert(*log);
@@ -291,7 +297,7 @@ mod tests {
             {
                 Some(found)
             }
-            Taped::Begins(_) | Taped::Crash { .. } | Taped::Step { .. } => None,
+            Taped::Begins(_) | Taped::Crash { .. } | Taped::Step { .. } | Taped::Harmed => None,
         });
         edit(found.expect("a log of idempotent producers is recovered"));
         tape
@@ -307,5 +313,16 @@ mod tests {
         assert!(told(|found| found.state.epochs.clear()).contains("none of the ways"));
         assert!(told(|found| found.state.log_start_offset = found.state.at).contains("none of the ways"));
         assert!(told(|found| found.state.at = found.state.at.plus(1)).contains("none of the ways"));
+    }
+
+    #[test]
+    fn a_log_refused_for_nothing_is_found_out() {
+        let mut tape = taped(3);
+        let found = tape.iter_mut().find_map(|taped| match taped {
+            Taped::Step { input: Input::Recovered { found, .. }, .. } => Some(found),
+            Taped::Begins(_) | Taped::Crash { .. } | Taped::Step { .. } | Taped::Harmed => None,
+        });
+        *found.expect("a log is recovered") = Err("a batch that does not hold".to_owned());
+        assert!(follow(&tape).unwrap_err().contains("is refused: a batch"));
     }
 }

@@ -196,7 +196,7 @@ impl<D: Disk> Logs<D> {
                 break;
             }
             kept.push((header, scan.at));
-            scan.skip(&header);
+            scan.skip(header.size() as u64);
             end = header.next_offset();
         }
         if end != to {
@@ -314,7 +314,7 @@ impl<D: Disk> Logs<D> {
         self.rested(log).await?;
         let (id, folder, doomed) = {
             let mut it = log.borrow_mut();
-            it.generation = it.generation.wrapping_add(1);
+            it.begin_generation();
             let name = if aside { names::stray } else { names::doomed };
             (it.id, it.folder.clone(), name(&it.topic, it.id))
         };

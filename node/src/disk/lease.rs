@@ -9,11 +9,11 @@ use super::index::Index;
 use super::logs::Logs;
 use super::names::{INDEX, LOG, TIMEINDEX, path};
 use super::scan::Scan;
-use super::segment::{Ended, Log, LogRef};
+use super::segment::{Ended, Extent, Log, LogRef};
 use crate::host::Disk;
 use bytes::Bytes;
 use klamm_core::ids::{LogId, Offset};
-use klamm_core::record::{HEADER_BYTES, Header};
+use klamm_core::record::HEADER_BYTES;
 use std::future::Future;
 use std::io;
 
@@ -65,6 +65,8 @@ struct Span {
     first: u64,
     /// The offset after its last batch.
     next: Offset,
+    /// The batch that follows, if its header was read: it has no room.
+    after: Option<Extent>,
 }
 
 impl<F> Loan<F> {
@@ -222,7 +224,10 @@ impl<D: Disk> Logs<D> {
                 if log.active().base == base {
                     log.audience.is_behind();
                 }
-                log.ended = Ended { base, next: span.next, at: span.end, generation };
+                // In another generation it says nothing.
+                if log.generation == generation {
+                    log.ended = Ended { base, next: span.next, at: span.end, batch: span.after };
+                }
             }
             if span.end < whole && span.next < limit {
                 return Ok(());
@@ -242,47 +247,53 @@ impl<D: Disk> Logs<D> {
         limit: Offset,
         loan: &Loan<D::File>,
     ) -> io::Result<Option<Span>> {
-        let (floor, bytes, next, path) = {
+        let (floor, known, bytes, next) = {
             let log = log.borrow();
             // Trimmed, perhaps, or gone with the log: then that gives nothing.
             let Some((segment, next)) = log.holding(base).filter(|(s, _)| s.base == base) else { return Ok(None) };
-            let here = |ended: &Ended| (ended.base, ended.next, ended.generation) == (base, from, log.generation);
-            let floor = match &log.ended {
-                ended if here(ended) => ended.at,
-                _ => segment.index.as_ref().map_or(0, |i| i.floor(from)),
+            let here = |ended: &Ended| (ended.base, ended.next) == (base, from);
+            let (floor, known) = match &log.ended {
+                ended if here(ended) => (ended.at, ended.batch.map(|batch| batch.at(from))),
+                _ => (segment.index.as_ref().map_or(0, |i| i.floor(from)), None),
             };
-            (floor, segment.bytes, next, path(&log.folder, base, LOG))
+            (floor, known, segment.bytes, next)
         };
+        let path = || path(&log.borrow().folder, base, LOG);
         let mut scan = Scan::new(self.disk(), file.clone(), floor, bytes, STEP);
-        let first = match first_batch(&mut scan, from).await {
+        let first = match known {
+            Some(known) => Ok(Some(known)),
+            None => first_batch(&mut scan, from).await,
+        };
+        let first = match first {
             // A floor that is wrong is the index's: it has no checksum.
             Err(error) if floor > 0 => {
-                tracing::warn!("{path}: {error}: looked for from its beginning, and the index made anew");
+                tracing::warn!("{}: {error}: looked for from its beginning, and the index made anew", path());
                 self.distrust(log, base).await?;
                 scan = Scan::new(self.disk(), file.clone(), 0, bytes, STEP);
                 first_batch(&mut scan, from).await
             }
             found => found,
         };
-        let Some(first) = first.map_err(at(&path))? else { return Ok(None) };
-        let (start, size) = (scan.at, first.size() as u64);
+        let Some(first) = first.map_err(|error| at(&path())(error))? else { return Ok(None) };
+        let (start, (size, last)) = (scan.at, first);
         let fits = size <= loan.room() || loan.is_empty();
-        if first.last_offset() >= next {
-            let text =
-                format!("position {start}: a batch up to {}, where offsets end before {next}", first.last_offset());
-            return Err(at(&path)(io::Error::new(io::ErrorKind::InvalidData, text)));
+        if last >= next {
+            let text = format!("position {start}: a batch up to {last}, where offsets end before {next}");
+            return Err(at(&path())(io::Error::new(io::ErrorKind::InvalidData, text)));
         }
-        if first.last_offset() >= limit || !fits {
+        if last >= limit || !fits {
             return Ok(None);
         }
         let most = start + loan.room().max(size);
         if next <= limit && bytes <= most {
-            return Ok(Some(Span { start, end: bytes, first: size, next }));
+            return Ok(Some(Span { start, end: bytes, first: size, next, after: None }));
         }
-        scan.skip(&first);
+        scan.skip(size);
+        scan.chunk = ahead(size);
         let boundary = log.borrow_mut().segment_mut(base).and_then(|s| s.index.as_ref()?.boundary(most, limit));
         scan.at = scan.at.max(boundary.unwrap_or(0));
-        let (mut end, mut next) = (start + size, first.next_offset());
+        let (mut end, mut next) = (start + size, last.plus(1));
+        let mut after = None;
         // Not a header further than `limit`: a truncation may be cutting there. Nor one whose batch has no room.
         while next < limit && end + HEADER_BYTES as u64 <= most {
             // What stands before a place that cannot be read can be had all the same.
@@ -291,13 +302,19 @@ impl<D: Disk> Logs<D> {
                 break;
             }
             (end, next) = (scan.at, header.base_offset);
-            if header.last_offset() >= limit || end + header.size() as u64 > most {
+            if header.last_offset() >= limit {
                 break;
             }
-            scan.skip(&header);
+            let size = header.size() as u64;
+            if end + size > most {
+                after = Extent::of(&header);
+                break;
+            }
+            scan.skip(size);
+            scan.chunk = ahead(size);
             (end, next) = (scan.at, header.next_offset());
         }
-        Ok(Some(Span { start, end, first: size, next }))
+        Ok(Some(Span { start, end, first: size, next, after }))
     }
 
     /// Has a closed segment's index made anew when it is next needed.
@@ -345,20 +362,26 @@ impl<D: Disk> Logs<D> {
     }
 }
 
-/// The batch that holds an offset, from where the scan is; `None` at the end.
+/// Bytes to be read at once behind a batch of this size: after a long one most likely comes another one, and of that
+/// only the header is looked at.
+fn ahead(size: u64) -> usize {
+    if size > STEP as u64 { HEADER_BYTES } else { STEP }
+}
+
+/// The bytes and the last offset of the batch that holds an offset, from where the scan is; `None` at the end.
 ///
 /// # Errors
 /// When it is not there where it should be; the disk's own.
-async fn first_batch<D: Disk>(scan: &mut Scan<'_, D>, from: Offset) -> io::Result<Option<Header>> {
+async fn first_batch<D: Disk>(scan: &mut Scan<'_, D>, from: Offset) -> io::Result<Option<(u64, Offset)>> {
     while let Some(header) = scan.header().await? {
         if header.base_offset > from {
             let text = format!("position {}: {from} should be here, and {} is", scan.at, header.base_offset);
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         if header.last_offset() >= from {
-            return Ok(Some(header));
+            return Ok(Some((header.size() as u64, header.last_offset())));
         }
-        scan.skip(&header);
+        scan.skip(header.size() as u64);
     }
     Ok(None)
 }
@@ -369,7 +392,7 @@ async fn build_index<D: Disk>(disk: &D, file: &D::File, base: Offset, bytes: u64
     let mut scan = Scan::new(disk, file.clone(), 0, bytes, STRIDE);
     while let Ok(Some(header)) = scan.header().await {
         index.add(&header, scan.at);
-        scan.skip(&header);
+        scan.skip(header.size() as u64);
     }
     index
 }

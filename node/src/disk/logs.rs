@@ -245,7 +245,7 @@ impl<D: Disk> Logs<D> {
                 log.tail.truncate(to);
                 log.end = log.end.min(to);
                 // What was asked for before is not to be mixed with what is appended next.
-                log.generation = log.generation.wrapping_add(1);
+                log.begin_generation();
                 self.count_tail(before, log.tail.bytes());
                 drop(log);
                 self.enqueue(&found, change);

@@ -342,7 +342,7 @@ impl<D: Disk> Logs<D> {
             scanned.index.add(&header, scan.at);
             state.fold(&header, false);
             scanned.heads = self.heads(scanned.heads, &mut scan).await.map_err(at(path))?;
-            scan.skip(&header);
+            scan.skip(header.size() as u64);
             if state.at <= marks.flushed {
                 (scanned.flushed, scanned.heads) = (scan.at, 0);
             }
@@ -447,7 +447,7 @@ impl<D: Disk> Logs<D> {
         while let Some(batch) = self.good(&mut scan).await? {
             heads = self.heads(heads, &mut scan).await?;
             data.push(scan.peek(batch.header.size()).await?);
-            scan.skip(&batch.header);
+            scan.skip(batch.header.size() as u64);
             if data.len() == WRITTEN_AT_ONCE || scan.at - from >= CHUNK as u64 {
                 self.again(&segment.file, mem::replace(&mut from, scan.at), mem::take(&mut data)).await?;
             }

@@ -15,7 +15,8 @@ pub(super) struct Scan<'a, D: Disk> {
     pub(super) at: u64,
     /// Nothing is read from here on.
     end: u64,
-    chunk: usize,
+    /// Bytes read at once.
+    pub(super) chunk: usize,
     held: Bytes,
     held_at: u64,
 }
@@ -72,8 +73,8 @@ impl<'a, D: Disk> Scan<'a, D> {
         Ok(Some(header))
     }
 
-    /// Steps over the batch that starts here.
-    pub(super) fn skip(&mut self, header: &Header) {
-        self.at += header.size() as u64;
+    /// Steps over the batch that starts here, of so many bytes.
+    pub(super) fn skip(&mut self, size: u64) {
+        self.at += size;
     }
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
 /// A log, shared by the tasks that work on it.
@@ -162,19 +163,39 @@ impl<F> Segment<F> {
     }
 }
 
+/// How far a batch in a segment's file reaches. A log keeps one: it is small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    bytes: NonZeroU32,
+    last_offset_delta: i32,
+}
+
+impl Extent {
+    /// `None`: of no bytes, which no batch is.
+    pub(super) fn of(header: &Header) -> Option<Extent> {
+        let bytes = u32::try_from(header.size()).ok().and_then(NonZeroU32::new)?;
+        Some(Extent { bytes, last_offset_delta: header.last_offset_delta })
+    }
+
+    /// Its bytes, and the offset of its last record; `base`: of its first one.
+    pub(super) fn at(self, base: Offset) -> (u64, Offset) {
+        (u64::from(self.bytes.get()), base.plus(i64::from(self.last_offset_delta)))
+    }
+}
+
 /// The end of a lease: the batch that begins with `next` stands at `at` of a segment's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) base: Offset,
     pub(super) next: Offset,
     pub(super) at: u64,
-    /// It says nothing in another one.
-    pub(super) generation: u32,
+    /// That batch, if its header was read: it had no room in the lease.
+    pub(super) batch: Option<Extent>,
 }
 
 impl Ended {
     /// No lease did.
-    const NOWHERE: Ended = Ended { base: Offset(-1), next: Offset(-1), at: 0, generation: 0 };
+    const NOWHERE: Ended = Ended { base: Offset(-1), next: Offset(-1), at: 0, batch: None };
 }
 
 /// Whether a log is being read, and from where: so many bytes have been written since it was.
@@ -324,6 +345,12 @@ impl<F> Log<F> {
 
     pub(super) fn segment_mut(&mut self, base: Offset) -> Option<&mut Segment<F>> {
         self.segments.iter_mut().rfind(|s| s.base == base)
+    }
+
+    /// What was lent, and where that ended, says nothing any more.
+    pub(super) fn begin_generation(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.ended = Ended::NOWHERE;
     }
 
     /// The segment that holds an offset, and the first offset after it.

@@ -30,8 +30,12 @@ pub trait Writer: AsyncWrite + Unpin + 'static {
     /// Sends up to `len` bytes of a file without copying them through this process; gives how many left (0 at its end).
     fn send_file(&mut self, file: BorrowedFd<'_>, at: u64, len: usize) -> impl Future<Output = io::Result<usize>>;
 
-    /// While `more`, what is sent may wait for what follows: a header leaves together with the bytes of a file.
+    /// Whether what is sent from here on may wait for what follows, so that a header leaves together with the bytes of a
+    /// file. What has waited leaves when it may not any more, or with [`Writer::push`].
     fn hold(&mut self, _more: bool) {}
+
+    /// Sends what has waited.
+    fn push(&mut self) {}
 
     /// Ends the connection at once: what was not delivered yet is dropped (RST where there is one).
     fn abort(&mut self);

@@ -177,10 +177,11 @@ where
     D: Disk,
     C: Clock,
 {
-    let mixed = pieces.len() > 1 && pieces.iter().any(|piece| matches!(piece, Piece::File { .. }));
-    if mixed {
-        writer.hold(true);
+    if pieces.is_empty() {
+        return Ok(Sent::default());
     }
+    let mixed = pieces.len() > 1 && pieces.iter().any(|piece| matches!(piece, Piece::File { .. }));
+    writer.hold(mixed);
     let mut all = Sent::default();
     while let Some(piece) = pieces.front() {
         match piece {
@@ -220,7 +221,7 @@ where
         }
     }
     if mixed {
-        writer.hold(false);
+        writer.push();
     }
     writer.flush().await?;
     Ok(all)
@@ -232,6 +233,9 @@ fn ends_early() -> io::Error {
 
 /// Writes what it can of the leading bytes; gives how many left.
 async fn write<W: Writer, F>(writer: &mut W, pieces: &VecDeque<Piece<F>>) -> io::Result<usize> {
+    if let (Some(Piece::Bytes(bytes)), None | Some(Piece::File { .. })) = (pieces.front(), pieces.get(1)) {
+        return some(poll_fn(|cx| Pin::new(&mut *writer).poll_write(cx, bytes)).await?);
+    }
     // The slices are made for each attempt: kept, they would be a kilobyte of every connection at rest.
     let sent = poll_fn(|cx| {
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -245,10 +249,12 @@ async fn write<W: Writer, F>(writer: &mut W, pieces: &VecDeque<Piece<F>>) -> io:
         }
         Pin::new(&mut *writer).poll_write_vectored(cx, &slices[..filled])
     });
-    match sent.await? {
-        0 => Err(io::ErrorKind::WriteZero.into()),
-        sent => Ok(sent),
-    }
+    some(sent.await?)
+}
+
+/// How many bytes left, which are some.
+fn some(sent: usize) -> io::Result<usize> {
+    if sent == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(sent) }
 }
 
 /// Takes `sent` bytes off the front.

@@ -83,7 +83,7 @@ impl Net for TcpNet {
         let (stream, peer) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
         let (reader, half) = stream.into_split();
-        Ok((reader, TcpWriter { half }, peer))
+        Ok((reader, TcpWriter { half, corked: false }, peer))
     }
 }
 
@@ -91,6 +91,8 @@ impl Net for TcpNet {
 #[derive(Debug)]
 pub struct TcpWriter {
     half: OwnedWriteHalf,
+    /// Whether segments that are not full wait. Who reads a log is sent one held answer after another: it stays so.
+    corked: bool,
 }
 
 impl Writer for TcpWriter {
@@ -112,7 +114,16 @@ impl Writer for TcpWriter {
 
     fn hold(&mut self, more: bool) {
         // A socket that refuses sends more, and smaller, segments.
-        let _ = sockopt::set_tcp_cork(self.half.as_ref(), more);
+        if self.corked != more && sockopt::set_tcp_cork(self.half.as_ref(), more).is_ok() {
+            self.corked = more;
+        }
+    }
+
+    fn push(&mut self) {
+        // It is set already, but to set it sends what the cork holds back. Where that fails, pulling the cork does it.
+        if self.corked && sockopt::set_tcp_nodelay(self.half.as_ref(), true).is_err() {
+            self.hold(false);
+        }
     }
 
     fn abort(&mut self) {
@@ -144,5 +155,51 @@ impl AsyncWrite for TcpWriter {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.half).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::time::{Duration, Instant};
+    use tokio::io::AsyncWriteExt;
+
+    /// The kernel lets go of what a cork holds back after 200 ms by itself.
+    const CEILING: Duration = Duration::from_millis(200);
+
+    /// Sends a byte under a cork, pushes it: whether it was seen before that, and after how long it was.
+    async fn push_a_byte(writer: &mut TcpWriter, peer: &mut std::net::TcpStream) -> (bool, Duration) {
+        let begun = Instant::now();
+        writer.hold(true);
+        writer.write_all(&[1]).await.unwrap();
+        peer.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let early = peer.read(&mut [0]).is_ok();
+        if !early {
+            writer.push();
+            peer.set_read_timeout(None).unwrap();
+            peer.read_exact(&mut [0]).unwrap();
+        }
+        (early, begun.elapsed())
+    }
+
+    #[test]
+    fn what_is_held_leaves_when_it_is_pushed_and_the_cork_stays() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (_reader, mut writer, _) = TcpNet::new(listener).unwrap().accept().await.unwrap();
+            // A machine that is busy may be late; a byte that leaves by itself, or with the ceiling, is so each time.
+            let mut shown = 0;
+            for _ in 0..20 {
+                let (early, took) = push_a_byte(&mut writer, &mut peer).await;
+                shown += u32::from(!early && took < CEILING);
+            }
+            assert!(shown > 10, "{shown} of 20 were held, and left at once");
+            writer.hold(false);
+            assert!(!writer.corked);
+        });
     }
 }
